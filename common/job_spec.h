@@ -1,0 +1,101 @@
+// A job as its owner writes it: YAML with the paper's defaults (docs/job.md lists every key).
+#ifndef ESPALIER_COMMON_JOB_SPEC_H_
+#define ESPALIER_COMMON_JOB_SPEC_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/model_config.h"
+#include "common/text.h"
+
+namespace espalier {
+
+enum class Precision { kFloat32, kBFloat16 };
+std::string_view PrecisionName(Precision precision);  // "float32", "bfloat16"
+absl::StatusOr<Precision> ParsePrecision(std::string_view name);
+
+struct TextSpec {
+  std::string path;
+  TextFormat format = TextFormat::kPlain;
+};
+
+// Probabilities of one kind of mutation (paper section 3.3; docs/method.md, "Search").
+struct MutationSpec {
+  double mask = 0.3;   // P_m: draw a module's mask anew although its ratio stays
+  double ratio = 0.1;  // P_s: draw a module's ratio anew from the search space
+  double depth = 0.1;  // P_d: change which layers are present
+};
+
+struct SearchSpec {
+  int64_t generations = 50;
+  int64_t mutations = 50;          // offspring of the survivors, per generation
+  int64_t crossovers = 30;         // per generation
+  int64_t initial_mutations = 20;  // offspring of the initial architecture, per generation
+  int64_t survivors = 10;          // k of top-k
+  int64_t sequences = 5;           // of the text, for the fitness
+  MutationSpec mutation;
+  MutationSpec initial_mutation{.mask = 0.6, .ratio = 0.3, .depth = 0.1};
+  double mask_overlap = 0.8;  // α: the least share of a module's mask that a mutation keeps
+  // Lowest ratio of a module in the search space; 0 = from the paper's table by target ratio.
+  double attention_min_ratio = 0;
+  double mlp_min_ratio = 0;
+  // Fewest layers present; 0 = from the paper's table by depth and target ratio.
+  int64_t min_layers = 0;
+
+  int64_t population() const { return mutations + crossovers + initial_mutations; }
+};
+
+enum class ReformationMethod { kNone, kClosedForm, kAdmm };
+
+struct ReformationSpec {
+  ReformationMethod method = ReformationMethod::kClosedForm;
+  double damping = 1e-3;    // closed form: λ = damping · mean(diag H)
+  double rho = 1;           // ADMM's penalty, on the Gram matrix normalised to unit diagonal
+  int64_t iterations = 30;  // ADMM
+};
+
+struct JobSpec {
+  std::string name;          // default: the output folder's name
+  std::string model;         // folder of the dense model
+  Precision precision = Precision::kFloat32;
+  TextSpec text;             // calibration and search
+  TextSpec eval_text;        // held out; empty path: no held-out figures, and the table says so
+  int64_t sequence_length = 0;  // 0 = min(2048, the model's max_position_embeddings)
+  double ratio = 0;             // γ, of all parameters; required
+  double tolerance = 0.005;     // legal: ratio in [γ − tolerance, γ]
+  // Sizes are multiples of these; 0 = 64 and 8, halved for small models (see ResolveDefaults).
+  int64_t align_mlp = 0;
+  int64_t align_head_dim = 0;
+  uint64_t seed = 0;
+  std::string output;  // result folder; must not exist yet
+  int64_t calibration_sequences = 128;
+  double importance_damping = 0.01;  // λ of Φ, relative to mean(diag H)
+  int64_t eval_sequences = 0;        // 0 = the whole text
+  SearchSpec search;
+  ReformationSpec reformation;
+};
+
+// Strict: every error says file:line:column and what to do; unknown keys are refused with the
+// nearest known one. `source` names the file. Does not require that required keys are present
+// (flags may add them): call ValidateJobSpec afterwards.
+absl::StatusOr<JobSpec> ParseJobSpec(std::string_view yaml, std::string_view source);
+absl::StatusOr<JobSpec> ReadJobSpec(const std::filesystem::path& file);
+
+// Checks what can be checked without opening any file: required values, ranges.
+absl::Status ValidateJobSpec(const JobSpec& spec);
+
+// Fills every value that is 0 for "default" from the model, and refuses a target that the model
+// cannot reach (the embedding alone may be larger), saying the lowest possible ratio.
+absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& config);
+
+// YAML that ParseJobSpec reads back to the same value, every key written out.
+std::string JobSpecToYaml(const JobSpec& spec);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COMMON_JOB_SPEC_H_

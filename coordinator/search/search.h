@@ -1,0 +1,75 @@
+// The evolutionary search over subnets (paper section 3.3; docs/method.md, "Search").
+//
+// Pure: no clock, files, network or libtorch. Everything follows from (options, scores, seed) and
+// the fitness values reported, so a search can be replayed from its log.
+#ifndef ESPALIER_COORDINATOR_SEARCH_SEARCH_H_
+#define ESPALIER_COORDINATOR_SEARCH_SEARCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/importance.h"
+#include "common/job_spec.h"
+#include "common/model_config.h"
+#include "common/subnet.h"
+
+namespace espalier {
+
+enum class Origin { kInitial, kInitialMutation, kMutation, kCrossover };
+std::string_view OriginName(Origin origin);
+
+// A candidate is named by (generation, slot).
+struct CandidateId {
+  int64_t generation = 0;
+  int64_t slot = 0;
+
+  friend auto operator<=>(const CandidateId&, const CandidateId&) = default;
+};
+
+struct Candidate {
+  CandidateId id;
+  Origin origin = Origin::kInitial;
+  std::vector<CandidateId> parents;
+  Subnet subnet;
+  std::string fingerprint;
+};
+
+struct ScoredCandidate {
+  Candidate candidate;
+  double fitness = 0;  // perplexity: lower is better; +infinity for a candidate that failed
+};
+
+class EvolutionarySearch {
+ public:
+  // `spec` has its defaults resolved (ResolveDefaults). INVALID_ARGUMENT when no legal subnet exists
+  // within the search space, saying what to relax.
+  static absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
+                                                                    const JobSpec& spec,
+                                                                    UnitScores scores);
+  virtual ~EvolutionarySearch() = default;
+
+  // Generation 0's slot 0: the highest-scoring units at equal ratio in every layer.
+  virtual const Subnet& initial() const = 0;
+  virtual bool Done() const = 0;
+  // The candidates to score next, all legal, none of which was returned before. Stable until Report.
+  virtual const std::vector<Candidate>& Generation() const = 0;
+  // `fitness[i]` belongs to Generation()[i]. Moves on to the next generation.
+  virtual absl::Status Report(const std::vector<double>& fitness) = 0;
+  // The best so far, ties to the earlier candidate. Requires one Report.
+  virtual const ScoredCandidate& best() const = 0;
+  // At most `survivors`, best first.
+  virtual const std::vector<ScoredCandidate>& survivors() const = 0;
+};
+
+// A legal subnet with uniformly drawn units, at equal ratio in every layer: the baseline that a
+// method has to beat.
+absl::StatusOr<Subnet> RandomSubnet(const ModelConfig& config, const JobSpec& spec, uint64_t seed);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_SEARCH_SEARCH_H_

@@ -1,0 +1,38 @@
+// The coordinator as a gRPC server: WorkerService, JobService, health and reflection on one
+// listener, around the pure core in coordinator/jobs.
+#ifndef ESPALIER_COORDINATOR_SERVICE_SERVER_H_
+#define ESPALIER_COORDINATOR_SERVICE_SERVER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace espalier {
+
+struct CoordinatorOptions {
+  // "127.0.0.1:7070", "[::1]:0" (0: any free port) or "unix:/path/to/socket".
+  std::string listen = "127.0.0.1:7070";
+  std::chrono::milliseconds heartbeat{2000};
+  std::chrono::milliseconds lease{10000};  // at least three heartbeats
+};
+
+// Thread-safe.
+class CoordinatorServer {
+ public:
+  // UNAVAILABLE, naming the address, when it cannot be listened on (port in use, no permission).
+  static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(
+      const CoordinatorOptions& options);
+  virtual ~CoordinatorServer() = default;  // as Shutdown
+
+  // What a client or worker dials, with the real port.
+  virtual std::string address() const = 0;
+  // Cancels what runs, tells workers and clients, and returns when no thread is left.
+  virtual void Shutdown() = 0;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_SERVICE_SERVER_H_

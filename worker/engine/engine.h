@@ -1,0 +1,122 @@
+// The engine: one resident model on one device, and everything that is computed with it.
+//
+// This header shows no libtorch; nothing above worker/engine includes any. No exception leaves the
+// engine: libtorch's become statuses, out of memory RESOURCE_EXHAUSTED with the sizes.
+#ifndef ESPALIER_WORKER_ENGINE_ENGINE_H_
+#define ESPALIER_WORKER_ENGINE_ENGINE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/importance.h"
+#include "common/job_spec.h"
+#include "common/model_config.h"
+#include "common/safetensors.h"
+#include "common/subnet.h"
+#include "common/text.h"
+
+namespace espalier {
+
+struct EngineOptions {
+  std::string device = "cpu";  // "cpu" or "cuda:N"
+  Precision precision = Precision::kFloat32;
+  int threads = 0;  // of the CPU path; 0 = all cores. Results do not depend on it.
+};
+
+// How a caller follows and stops a long call. Both members may be empty.
+struct Control {
+  std::function<void(double fraction)> progress;    // called from the calling thread
+  const std::atomic<bool>* cancelled = nullptr;     // polled; the call returns CANCELLED
+};
+
+// Sum of −ln p over the T − 1 predictions of one sequence.
+struct SequenceLoss {
+  double nll_sum = 0;
+  int64_t predictions = 0;
+};
+
+// exp of the mean over sequences of the mean NLL. Requires a non-empty vector.
+double Perplexity(const std::vector<SequenceLoss>& losses);
+
+struct EngineMemory {
+  int64_t weights = 0;  // bytes resident
+  int64_t scratch = 0;  // gathered layers, at their largest so far
+  int64_t peak_activations = 0;
+};
+
+// Statistics of the dense model on calibration text, per layer the Gram matrices H = Σ x xᵀ
+// (float32) of the inputs of q/k/v [d, d], o [H·h, H·h], gate/up [d, d] and down [f, f]. Opaque;
+// lives on the engine's device or in host memory. Immutable, shared.
+class Calibration;
+
+// New o and down weights of a subnet, on its kept columns. Opaque, immutable, shared.
+class ReformedWeights;
+
+// What reformation did to one linear, on the calibration data: ‖W X − W' X_S‖² / ‖W X‖².
+struct ReformationError {
+  int64_t layer = 0;
+  bool mlp = false;   // false: o, true: down
+  double before = 0;  // inherited weights
+  double after = 0;   // reformed weights; never above `before`
+};
+
+struct Reformation {
+  std::shared_ptr<const ReformedWeights> weights;
+  std::vector<ReformationError> errors;  // of the linears whose inputs were cut
+};
+
+// Receives a file's bytes from front to back.
+using ByteSink = std::function<absl::Status(std::string_view bytes)>;
+
+// Not thread-safe: one call at a time (Control::cancelled may be set from any thread).
+class Engine {
+ public:
+  // Loads an HF folder or a compact folder. Errors name the file or tensor and what to do.
+  static absl::StatusOr<std::unique_ptr<Engine>> Load(const std::filesystem::path& model,
+                                                      const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  virtual const ModelConfig& config() const = 0;   // the dense model's dimensions
+  virtual const Subnet& resident() const = 0;      // dense, or the compact folder's masks
+  virtual EngineMemory memory() const = 0;
+
+  // Loss of a subnet on every sequence. `subnet` must be the resident one when the model is
+  // compact. With `reformed`, its weights replace o and down. INVALID_ARGUMENT for a wrong shape or
+  // a token id outside the vocabulary.
+  virtual absl::StatusOr<std::vector<SequenceLoss>> Evaluate(
+      const Subnet& subnet, const TokenSequences& sequences,
+      const ReformedWeights* reformed = nullptr, const Control& control = {}) = 0;
+
+  // Runs the dense model over `sequences` and accumulates the Gram matrices. Only for dense models.
+  virtual absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(
+      const TokenSequences& sequences, const Control& control = {}) = 0;
+
+  // Unit scores (docs/method.md, "Importance"): Φ_ij = W_ij² / [(2H + λI)⁻¹]_jj with
+  // λ = damping · mean(diag 2H), summed over the rows of q, k, v and the columns of o of a pair, and
+  // over the rows of gate and up and the column of down of a channel.
+  virtual absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
+                                                const Control& control = {}) = 0;
+
+  // New o and down weights for `subnet` (docs/method.md, "Reformation"): closed form
+  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective.
+  virtual absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
+                                             const ReformationSpec& options,
+                                             const Control& control = {}) = 0;
+
+  // The tensors of the compact model (common/model_folder.h), in the order in which Export writes
+  // their bytes after the safetensors header.
+  virtual absl::Status ExportCompact(const Subnet& subnet, const ReformedWeights* reformed,
+                                     DType dtype, const ByteSink& sink,
+                                     const Control& control = {}) = 0;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_ENGINE_ENGINE_H_

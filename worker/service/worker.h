@@ -1,0 +1,47 @@
+// A worker: one device, one stream to the coordinator, one task at a time.
+#ifndef ESPALIER_WORKER_SERVICE_WORKER_H_
+#define ESPALIER_WORKER_SERVICE_WORKER_H_
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/engine/engine.h"
+
+namespace espalier {
+
+struct WorkerOptions {
+  std::string coordinator;       // address, as CoordinatorServer::address()
+  std::string name;              // empty: host:pid
+  std::string device = "cpu";
+  int threads = 0;               // 0 = all cores
+  // How long to try to reach the coordinator, at the start and after a lost connection;
+  // zero: for ever.
+  std::chrono::milliseconds connect_timeout{0};
+};
+
+// Engine::Load, or a test's fake.
+using EngineLoader = std::function<absl::StatusOr<std::unique_ptr<Engine>>(
+    const std::filesystem::path& model, const EngineOptions& options)>;
+
+// Thread-safe.
+class Worker {
+ public:
+  // Starts the worker's threads; attaching goes on in the background.
+  static absl::StatusOr<std::unique_ptr<Worker>> Start(const WorkerOptions& options,
+                                                       EngineLoader loader);
+  virtual ~Worker() = default;  // as Stop, then waits
+
+  // Hands back what it has, says goodbye. Safe to call more than once.
+  virtual void Stop() = 0;
+  // Until stopped, or UNAVAILABLE naming the address when the coordinator was not reached within
+  // `connect_timeout`, or FAILED_PRECONDITION when it refused this worker (another version).
+  virtual absl::Status Wait() = 0;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_SERVICE_WORKER_H_
