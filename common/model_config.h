@@ -36,7 +36,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000;
-  std::optional<Llama3RopeScaling> rope_scaling;
+  std::optional<Llama3RopeScaling> rope_scaling = std::nullopt;
   bool tie_word_embeddings = false;
 
   int64_t queries_per_group() const { return num_heads / num_kv_heads; }  // r
