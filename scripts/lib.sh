@@ -12,6 +12,9 @@ fail() {
   exit 1
 }
 
+# usage: prints the comment at the top of the running script.
+usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
+
 # python_venv NAME PACKAGE...: makes .cache/venv-NAME with exactly these pip requirements, once, and
 # prints the path of its interpreter. A virtual environment of our own, because Debian's and
 # Ubuntu's system pip refuses to install anything (PEP 668).
@@ -32,4 +35,31 @@ python_venv() {
     printf '%s\n' "$wanted" >"$stamp"
   fi
   printf '%s\n' "$venv/bin/python"
+}
+
+# configure PRESET [CMAKE_ARGUMENT...]: CMake's configuration, shown only when it fails.
+configure() {
+  local preset="$1" log="$cache/configure-$1.log"
+  shift
+  mkdir -p "$cache"
+  (cd "$root" && cmake --preset "$preset" \
+    -DLIBTORCH_ROOT="${LIBTORCH_ROOT:-$cache/libtorch/torch}" "$@") >"$log" 2>&1 || {
+    cat "$log" >&2
+    fail "CMake could not configure the $preset preset (see above)."
+  }
+}
+
+# build PRESET [TARGET...]: compiles; all of the default targets when none is named.
+build() {
+  local preset="$1" target targets=()
+  shift
+  for target in "$@"; do targets+=(--target "$target"); done
+  (cd "$root" && cmake --build --preset "$preset" --parallel "$(jobs_at_once)" "${targets[@]}") ||
+    fail "the build of the $preset preset failed (see above)."
+}
+
+# How many compilers fit: one a core, but at most one for each 1.5 GB of memory.
+jobs_at_once() {
+  awk -v cores="$(nproc)" '/^MemAvailable:/ {
+    fit = int($2 / 1500000); print fit < 1 ? 1 : fit < cores ? fit : cores }' /proc/meminfo
 }
