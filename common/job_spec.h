@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/model_config.h"
-#include "common/text.h"
+#include "common/text_format.h"
 
 namespace espalier {
 
@@ -60,11 +60,11 @@ struct ReformationSpec {
 };
 
 struct JobSpec {
-  std::string name;          // default: the output folder's name
-  std::string model;         // folder of the dense model
+  std::string name;   // default: the output folder's name
+  std::string model;  // folder of the dense model
   Precision precision = Precision::kFloat32;
-  TextSpec text;             // calibration and search
-  TextSpec eval_text;        // held out; empty path: no held-out figures, and the table says so
+  TextSpec text;                // calibration and search
+  TextSpec eval_text;           // held out; empty path: no held-out figures, and the table says so
   int64_t sequence_length = 0;  // 0 = min(2048, the model's max_position_embeddings)
   double ratio = 0;             // γ, of all parameters; required
   double tolerance = 0.005;     // legal: ratio in [γ − tolerance, γ]
@@ -82,18 +82,21 @@ struct JobSpec {
 
 // Strict: every error says file:line:column and what to do; unknown keys are refused with the
 // nearest known one. `source` names the file. Does not require that required keys are present
-// (flags may add them): call ValidateJobSpec afterwards.
+// (flags may add them): call ValidateJobSpec afterwards. Relative paths are kept as they are, so
+// they are resolved against the current folder, not the file's.
 absl::StatusOr<JobSpec> ParseJobSpec(std::string_view yaml, std::string_view source);
 absl::StatusOr<JobSpec> ReadJobSpec(const std::filesystem::path& file);
 
 // Checks what can be checked without opening any file: required values, ranges.
 absl::Status ValidateJobSpec(const JobSpec& spec);
 
-// Fills every value that is 0 for "default" from the model, and refuses a target that the model
-// cannot reach (the embedding alone may be larger), saying the lowest possible ratio.
+// Validates, fills every value that is 0 (or empty) for "default" from the model, and refuses a
+// target that the model cannot reach (the embedding alone may be larger), saying the lowest possible
+// ratio. docs/job.md states each rule.
 absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& config);
 
-// YAML that ParseJobSpec reads back to the same value, every key written out.
+// YAML that ParseJobSpec reads back to the same value, every key written out (but a number outside
+// its range, such as a ratio not yet given, is left out). Strings must be UTF-8.
 std::string JobSpecToYaml(const JobSpec& spec);
 
 }  // namespace espalier
