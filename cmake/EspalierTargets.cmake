@@ -8,18 +8,23 @@ function(espalier_library name)
   target_link_libraries(${name} PUBLIC ${ARG_DEPS} PRIVATE $<BUILD_INTERFACE:espalier_flags>)
 endfunction()
 
-# espalier_test(NAME SOURCES a_test.cc ... DEPS target ... [LABELS slow ...])
-# Tests run in the source root, so that they name committed files by relative paths.
+# espalier_test(NAME SOURCES a_test.cc ... DEPS target ... [LABELS slow ...] [PROCESSORS n])
+# Tests run in the source root, so that they name committed files by relative paths. PROCESSORS: how
+# many cores a test keeps busy, for ctest's planning.
 function(espalier_test name)
   if(NOT BUILD_TESTING)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PROCESSORS" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT ARG_PROCESSORS)
+    set(ARG_PROCESSORS 1)
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} espalier_flags GTest::gmock GTest::gtest_main)
   gtest_discover_tests(${name} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" DISCOVERY_TIMEOUT 60
-                       PROPERTIES TIMEOUT 300 LABELS "${ARG_LABELS}")
+                       PROPERTIES TIMEOUT 300 LABELS "${ARG_LABELS}"
+                                  PROCESSORS ${ARG_PROCESSORS})
 endfunction()
 
 # espalier_binary(NAME SOURCES main.cc ... DEPS target ...)  An installed program.
