@@ -176,11 +176,23 @@ TEST_F(FileTest, StagedFolderNeedsAWritableParent) {
   const auto inside_file = StagedDirectory::Create(root_ / "file" / "out");
   EXPECT_EQ(inside_file.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(inside_file.status().message(), HasSubstr("Not a directory"));
-  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
-  fs::create_directory(root_ / "locked");
-  fs::permissions(root_ / "locked", fs::perms::owner_read | fs::perms::owner_exec);
-  EXPECT_EQ(StagedDirectory::Create(root_ / "locked" / "out").status().code(),
-            absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(FileTest, StagedFolderNeedsPermission) {
+  fs::permissions(root_, fs::perms::owner_read | fs::perms::owner_exec);
+  const uid_t user = geteuid();
+  constexpr uid_t kNobody = 65534;
+  // Permissions do not bind root.
+  if (user == 0) {
+    ASSERT_EQ(seteuid(kNobody), 0);
+  }
+  const auto staged = StagedDirectory::Create(root_ / "out");
+  if (user == 0) {
+    ASSERT_EQ(seteuid(user), 0);
+  }
+  fs::permissions(root_, fs::perms::owner_all);
+  EXPECT_EQ(staged.status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(staged.status().message(), HasSubstr("check who owns it"));
 }
 
 }  // namespace
