@@ -1,0 +1,111 @@
+// The coordinator's brain: jobs, workers, leases and dispatch as one deterministic state machine.
+//
+// Events and times go in, actions come out, in the order in which they must be carried out. It
+// knows no gRPC, files, threads or clock, so a test can run thousands of cluster histories from
+// seeds. Not thread-safe: the caller serialises.
+//
+//   Brain brain(options, &searches);
+//   Actions actions;
+//   brain.Handle(WorkerAttached{.worker = 1, .info = info}, now, &actions);
+//   for (const Action& action : actions) CarryOut(action);
+//
+// What it guarantees, whatever the order of events: every candidate counts once; a result counts
+// only while the task that it answers is assigned to the worker that sends it, under that worker's
+// epoch; tasks of a lost worker are first in line again; states go QUEUED → RUNNING → SUCCEEDED,
+// FAILED or CANCELLED, and a final state stays.
+#ifndef ESPALIER_COORDINATOR_JOBS_BRAIN_H_
+#define ESPALIER_COORDINATOR_JOBS_BRAIN_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "coordinator/jobs/job_machine.h"
+#include "coordinator/jobs/search_factory.h"
+#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/worker_registry.h"
+
+namespace espalier {
+
+struct BrainOptions {
+  TimeMs lease = 10000;
+  // A piece of work that lost this many workers, or failed this often, is given up.
+  int most_failures = 2;
+  std::string version;  // that workers must have
+};
+
+class Brain {
+ public:
+  // `searches` outlives the brain.
+  Brain(const BrainOptions& options, const SearchFactory* searches);
+
+  void Handle(const Event& event, TimeMs now, Actions* actions);
+
+  // `spec` is valid (ValidateJobSpec). A key that was used before returns that job; ALREADY_EXISTS
+  // when an unfinished job writes to the same output.
+  absl::StatusOr<JobId> Submit(const JobSpec& spec, const std::string& idempotency_key, TimeMs now,
+                               Actions* actions);
+  // The job of an earlier submission with this key.
+  std::optional<JobId> FindSubmission(const std::string& idempotency_key) const;
+  // Nothing happens to a job that is finished. NOT_FOUND for an unknown one.
+  absl::Status Cancel(JobId job, const std::string& reason, TimeMs now, Actions* actions);
+  void CancelAll(const std::string& reason, TimeMs now, Actions* actions);
+
+  // NOT_FOUND says which jobs there are.
+  absl::StatusOr<JobView> Job(JobId job) const;
+  std::vector<JobView> Jobs() const;  // in the order of submission
+  std::vector<WorkerView> Workers() const { return workers_.Views(); }
+  // OK while `task` is an export of `job`, assigned under `epoch`: its files may be taken.
+  absl::Status CheckUpload(JobId job, TaskId task, uint64_t epoch) const;
+
+ private:
+  struct Assignment {
+    JobId job = 0;
+    WorkerKey worker = 0;
+    WorkItem item;
+  };
+
+  void On(const WorkerAttached& event, const Step& step);
+  void On(const WorkerLost& event, const Step& step);
+  void On(const WorkerLeft& event, const Step& step);
+  void On(const WorkerHeartbeat& event, const Step& step);
+  void On(const TaskFinished& event, const Step& step);
+  void On(const JobPrepared& event, const Step& step);
+  void On(const OutputDone& event, const Step& step);
+  void On(const Tick& event, const Step& step);
+
+  void Settle(const Step& step);  // after every event
+  void RemoveWorker(const Step& step, WorkerKey key, const std::string& reason, bool blame);
+  void ReturnAssignment(const Step& step, AttachedWorker& worker, Assignment assignment,
+                        const std::string& blame);
+  void TakeAnswer(const Step& step, AttachedWorker& worker, Assignment assignment,
+                  const TaskFinished& event);
+  void Dispatch(const Step& step);
+  bool AssignOne(const Step& step, AttachedWorker& worker);
+  void Assign(const Step& step, AttachedWorker& worker, JobMachine& job, WorkItem item);
+  void SendDataSets(const Step& step, AttachedWorker& worker, JobId job, const Work& work);
+  void Retire(const Step& step);
+  void CancelAssignments(const Step& step, JobId job);
+  void UpdateWaiting(const Step& step);
+  void PublishProgress(const Step& step);
+  double InFlight(JobId job, JobPhase phase) const;
+  JobMachine* FindActive(JobId job);
+
+  BrainOptions options_;
+  const SearchFactory* searches_;
+  WorkerRegistry workers_;
+  std::map<TaskId, Assignment> assignments_;
+  std::map<JobId, std::unique_ptr<JobMachine>> active_;  // unfinished jobs, oldest first
+  std::map<JobId, JobView> finished_;
+  std::map<std::string, JobId> submissions_;  // by idempotency key
+  JobId last_job_ = 0;
+  TaskId last_task_ = 0;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_JOBS_BRAIN_H_

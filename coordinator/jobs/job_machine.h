@@ -1,0 +1,111 @@
+// One job from submission to result: LOAD → CALIBRATE → INITIALIZE → SEARCH → REFORM → EVALUATE →
+// EXPORT. Says what work there is and takes the answers; who does it is the brain's business.
+//
+// Deterministic: what ends up in the population log and the result depends on the specification and
+// the answers alone, not on their order or on who gave them.
+#ifndef ESPALIER_COORDINATOR_JOBS_JOB_MACHINE_H_
+#define ESPALIER_COORDINATOR_JOBS_JOB_MACHINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "coordinator/jobs/closing_table.h"
+#include "coordinator/jobs/generation_board.h"
+#include "coordinator/jobs/job_reporter.h"
+#include "coordinator/jobs/model_holders.h"
+#include "coordinator/jobs/result_files.h"
+#include "coordinator/jobs/search_factory.h"
+#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/work_queue.h"
+
+namespace espalier {
+
+class JobMachine {
+ public:
+  // Publishes the first event and asks for the job's preparation. A piece of work that failed
+  // `most_failures` times is given up: a candidate gets the fitness +infinity, in any other phase
+  // the job fails. `searches` outlives the job.
+  JobMachine(const Step& step, JobId id, std::shared_ptr<const JobSpec> spec, int most_failures,
+             const SearchFactory* searches);
+
+  const JobView& view() const { return reporter_.view(); }
+  bool finished() const { return IsFinal(view().state); }
+  JobReporter& reporter() { return reporter_; }
+  ModelRef model() const;
+
+  void Prepared(const Step& step, const absl::StatusOr<PreparedJob>& prepared);
+  void OutputWritten(const Step& step, const absl::Status& status);
+  void Cancel(const Step& step, const std::string& reason);
+
+  // Workers and the model. A worker gets work only when it is ready (ModelHolders).
+  bool WantsWorkers() const;
+  const ModelHolders& holders() const { return holders_; }
+  WorkItem StartLoad(const Step& step, WorkerKey worker);
+  void LoadAnswered(const Step& step, WorkerKey worker, const std::string& label,
+                    const absl::Status& status, const Outcome& outcome);
+  void LoadReturned(WorkerKey worker) { holders_.LoadReturned(worker); }
+  void LoadLost(const Step& step, WorkerKey worker, const std::string& label);
+  void WorkerGone(WorkerKey worker) { holders_.Gone(worker); }
+
+  // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
+  bool HasWork() const { return !queue_.empty(); }
+  std::optional<WorkItem> Take(WorkerKey worker);
+  void Done(const Step& step, WorkItem item, WorkerKey worker, TaskId task, const Outcome& outcome,
+            double seconds);
+  void Return(WorkItem item) { queue_.PushFront(std::move(item)); }  // without blame
+  void Failed(const Step& step, WorkItem item, WorkerKey worker, const std::string& reason);
+
+ private:
+  void EnterPhase(const Step& step, JobPhase phase, int64_t total, const std::string& unit,
+                  const std::string& message);
+  void Fail(const Step& step, const std::string& error);
+  absl::Status Accept(const Step& step, const WorkItem& item, WorkerKey worker, TaskId task,
+                      const Outcome& outcome, double seconds);
+
+  void StartCalibration(const Step& step, const std::string& worker);
+  absl::Status AcceptScores(const Step& step, WorkerKey worker, const CalibrateResult& result);
+  void StartSearch(const Step& step, UnitScores scores);
+  void NextGeneration(const Step& step);
+  absl::Status AcceptCandidate(const Step& step, const WorkItem& item,
+                               const EvaluateResult& result);
+  void CandidateFailed(const Step& step, const WorkItem& item, const std::string& reason);
+  void CandidateSettled(const Step& step, int64_t index, const std::string& initial_message);
+  void SettleGeneration(const Step& step);
+  void StartReformation(const Step& step);
+  absl::Status AcceptReformation(const Step& step, WorkerKey worker, const ReformResult& result);
+  void FinishReformation(const Step& step);
+  void StartEvaluation(const Step& step);
+  absl::Status AcceptMeasurement(const Step& step, const WorkItem& item,
+                                 const EvaluateResult& result, double seconds);
+  void StartExport(const Step& step);
+  void FinishExport(const Step& step, TaskId task);
+  std::shared_ptr<const ResultView> BuildResult(TimeMs now) const;
+  bool Reforms() const;
+
+  JobReporter reporter_;
+  const int most_failures_;
+  const SearchFactory* const searches_;
+  WorkQueue queue_;
+  ModelHolders holders_;
+  int lost_loads_ = 0;
+  std::optional<PreparedJob> job_;
+
+  std::unique_ptr<EvolutionarySearch> search_;
+  GenerationBoard board_;
+  int64_t candidates_ = 0;  // scored so far
+  ClosingTable table_;
+  int64_t open_items_ = 0;  // of REFORM's and EVALUATE's measurements
+  std::vector<LinearFit> fits_;
+  std::shared_ptr<const ResultView> result_;  // measured, not yet written
+
+  TimeMs phase_start_ = 0;
+  std::vector<PhaseSeconds> phases_;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_JOBS_JOB_MACHINE_H_

@@ -1,0 +1,282 @@
+// What each phase of a job asks for and makes of the answers.
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/status_macros.h"
+#include "coordinator/jobs/job_machine.h"
+#include "coordinator/search/population_log.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kExportUnits = 100;  // percent
+constexpr int64_t kUploadUnits = 90;   // of which the worker's part
+
+bool IsScore(double score) { return std::isfinite(score) && score >= 0; }
+
+absl::Status CheckScores(const UnitScores& scores, const ModelConfig& config) {
+  if (static_cast<int64_t>(scores.layers.size()) != config.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("scores of ", scores.layers.size(),
+                                                   " layers for a model of ", config.num_layers));
+  }
+  for (size_t l = 0; l < scores.layers.size(); ++l) {
+    const LayerScores& layer = scores.layers[l];
+    bool good = static_cast<int64_t>(layer.attention.size()) == config.num_kv_heads &&
+                static_cast<int64_t>(layer.mlp.size()) == config.intermediate_size;
+    for (const double score : layer.mlp) good = good && IsScore(score);
+    for (const std::vector<double>& group : layer.attention) {
+      good = good && static_cast<int64_t>(group.size()) == config.pairs();
+      for (const double score : group) good = good && IsScore(score);
+    }
+    if (!good) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the scores of layer ", l,
+                       " do not have the model's sizes or are not finite numbers ≥ 0"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+// ---- CALIBRATE ----
+
+void JobMachine::StartCalibration(const Step& step, const std::string& worker) {
+  EnterPhase(step, JobPhase::kCalibrate, job_->calibration.count, "sequences",
+             absl::StrCat(worker, " has the model"));
+  queue_.PushBack({.work = CalibrateWork{.data_set = job_->calibration.hash,
+                                         .damping = job_->spec.importance_damping},
+                   .units = job_->calibration.count});
+}
+
+absl::Status JobMachine::AcceptScores(const Step& step, WorkerKey worker,
+                                      const CalibrateResult& result) {
+  ESPALIER_RETURN_IF_ERROR(CheckScores(result.scores, job_->config));
+  holders_.Calibrated(worker);
+  reporter_.AddDone(job_->calibration.count);
+  StartSearch(step, result.scores);
+  return absl::OkStatus();
+}
+
+// ---- INITIALIZE and SEARCH ----
+
+void JobMachine::StartSearch(const Step& step, UnitScores scores) {
+  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> search =
+      searches_->Create(job_->config, job_->spec, std::move(scores));
+  if (!search.ok()) return Fail(step, std::string(search.status().message()));
+  search_ = *std::move(search);
+  NextGeneration(step);
+}
+
+void JobMachine::NextGeneration(const Step& step) {
+  if (search_->Done() || search_->Generation().empty()) return StartReformation(step);
+  const std::vector<Candidate>& candidates = search_->Generation();
+  board_ = GenerationBoard(candidates.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    EvaluateWork work;
+    work.subnet = std::make_shared<const Subnet>(candidates[i].subnet);
+    work.data_set = job_->search.hash;
+    work.count = job_->search.count;
+    queue_.PushBack({.work = std::move(work), .index = static_cast<int64_t>(i)});
+  }
+  const int64_t generation = candidates.front().id.generation;
+  reporter_.SetGeneration(generation);
+  if (generation == 0) EnterPhase(step, JobPhase::kInitialize, 1, "candidates", "");
+}
+
+absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
+                                         const EvaluateResult& result) {
+  const auto& work = std::get<EvaluateWork>(item.work);
+  ESPALIER_RETURN_IF_ERROR(CheckEvaluation(result, work, job_->search.sequence_length));
+  const double fitness = PerplexityOf(result.nll_sums, result.predictions_per_sequence);
+  board_.Score(item.index, fitness);
+  const double ratio = ParameterRatio(*work.subnet, job_->config);
+  reporter_.ImproveBest(fitness, ratio);
+  CandidateSettled(
+      step, item.index,
+      absl::StrFormat("initial subnet: perplexity %.4f at ratio %.4f", fitness, ratio));
+  return absl::OkStatus();
+}
+
+void JobMachine::CandidateFailed(const Step& step, const WorkItem& item,
+                                 const std::string& reason) {
+  const CandidateId id = search_->Generation()[item.index].id;
+  reporter_.Message(step, absl::StrCat("candidate ", id.slot, " of generation ", id.generation,
+                                       " is given up: ", reason));
+  board_.Fail(reason);
+  CandidateSettled(step, item.index, "");
+}
+
+void JobMachine::CandidateSettled(const Step& step, int64_t index,
+                                  const std::string& initial_message) {
+  if (view().progress.phase == JobPhase::kSearch) {
+    reporter_.AddDone(1);
+  } else if (index == 0) {
+    // The initial architecture is known; the rest of its generation counts as search already.
+    const SearchSpec& search = job_->spec.search;
+    reporter_.AddDone(1);
+    EnterPhase(step, JobPhase::kSearch, search.generations * search.population(), "candidates",
+               initial_message);
+    reporter_.AddDone(board_.settled());
+  }
+  if (board_.Complete()) SettleGeneration(step);
+}
+
+void JobMachine::SettleGeneration(const Step& step) {
+  if (board_.AllFailed()) {
+    return Fail(step, absl::StrCat("every candidate of a generation failed, the last one: ",
+                                   board_.last_failure()));
+  }
+  const std::vector<Candidate>& candidates = search_->Generation();
+  const int64_t generation = candidates.front().id.generation;
+  std::string lines;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    lines += PopulationLogLine(candidates[i], board_.fitness()[i], job_->config);
+  }
+  step.actions->push_back(AppendPopulation{.job = view().id, .lines = std::move(lines)});
+  candidates_ += static_cast<int64_t>(candidates.size());
+  if (generation == 0) {
+    table_.SetSubnet(Row::kInitial, std::make_shared<const Subnet>(search_->initial()),
+                     board_.fitness().front());
+  }
+  const absl::Status status = search_->Report(board_.fitness());
+  if (!status.ok()) return Fail(step, std::string(status.message()));
+  const ScoredCandidate& best = search_->best();
+  reporter_.Message(
+      step, absl::StrFormat("generation %d: best perplexity %.4f at ratio %.4f", generation,
+                            best.fitness, ParameterRatio(best.candidate.subnet, job_->config)));
+  NextGeneration(step);
+}
+
+// ---- REFORM ----
+
+bool JobMachine::Reforms() const {
+  return job_->spec.reformation.method != ReformationMethod::kNone;
+}
+
+void JobMachine::StartReformation(const Step& step) {
+  const ScoredCandidate& best = search_->best();
+  if (!std::isfinite(best.fitness)) {
+    return Fail(
+        step,
+        "no subnet with a finite perplexity was found; check the model and the text, or ask "
+        "for a higher ratio");
+  }
+  const auto subnet = std::make_shared<const Subnet>(best.candidate.subnet);
+  table_.SetSubnet(Row::kSearched, subnet, best.fitness);
+  table_.SetSubnet(Row::kReformed, subnet, best.fitness);
+  if (!Reforms()) {
+    EnterPhase(step, JobPhase::kReform, 0, "layers", "reformation: none asked for");
+    return StartEvaluation(step);
+  }
+  const int64_t layers = job_->config.num_layers;
+  EnterPhase(step, JobPhase::kReform, layers, "layers", "");
+  queue_.PushBack({.work = ReformWork{.subnet = subnet,
+                                      .reformation = job_->spec.reformation,
+                                      .calibration = job_->calibration.hash},
+                   .units = layers,
+                   .needs_calibration = true});
+}
+
+absl::Status JobMachine::AcceptReformation(const Step& step, WorkerKey worker,
+                                           const ReformResult& result) {
+  for (const LinearFit& fit : result.errors) {
+    if (fit.layer < 0 || fit.layer >= job_->config.num_layers) {
+      return absl::InvalidArgumentError(absl::StrCat("a reformation error of layer ", fit.layer,
+                                                     " of ", job_->config.num_layers));
+    }
+  }
+  fits_ = result.errors;
+  holders_.Calibrated(worker);
+  reporter_.AddDone(job_->config.num_layers);
+  std::vector<WorkItem> items = table_.ReformationItems();
+  open_items_ = static_cast<int64_t>(items.size());
+  for (WorkItem& item : items) {
+    item.units = 0;
+    queue_.PushBack(std::move(item));
+  }
+  reporter_.Message(step, absl::StrCat("reformed ", fits_.size(), " linears"));
+  return absl::OkStatus();
+}
+
+void JobMachine::FinishReformation(const Step& step) {
+  const double before = table_.search_perplexity(Row::kSearched);
+  const double after = table_.search_perplexity(Row::kReformed);
+  const bool better = after < before;
+  if (better) reporter_.ImproveBest(after, view().progress.ratio);
+  reporter_.Message(
+      step, absl::StrFormat("reformation: perplexity %.4f → %.4f on the search text%s", before,
+                            after, better ? "" : "; it did not help (more calibration text may)"));
+  StartEvaluation(step);
+}
+
+// ---- EVALUATE ----
+
+void JobMachine::StartEvaluation(const Step& step) {
+  std::vector<WorkItem> items = table_.EvaluationItems(Reforms());
+  int64_t sequences = 0;
+  for (WorkItem& item : items) {
+    sequences += item.units;
+    queue_.PushBack(std::move(item));
+  }
+  open_items_ = static_cast<int64_t>(items.size());
+  EnterPhase(step, JobPhase::kEvaluate, sequences, "sequences", "");
+}
+
+absl::Status JobMachine::AcceptMeasurement(const Step& step, const WorkItem& item,
+                                           const EvaluateResult& result, double seconds) {
+  ESPALIER_RETURN_IF_ERROR(table_.Add(item, result, seconds));
+  reporter_.AddDone(item.units);
+  if (--open_items_ > 0) return absl::OkStatus();
+  if (view().progress.phase == JobPhase::kReform) {
+    FinishReformation(step);
+  } else {
+    StartExport(step);
+  }
+  return absl::OkStatus();
+}
+
+// ---- EXPORT ----
+
+void JobMachine::StartExport(const Step& step) {
+  EnterPhase(step, JobPhase::kExport, kExportUnits, "percent", "");
+  ExportWork work{.subnet = table_.subnet(Row::kSearched),
+                  .reformation = job_->spec.reformation,
+                  .calibration = Reforms() ? job_->calibration.hash : ""};
+  queue_.PushBack({.work = std::move(work), .units = kUploadUnits, .needs_calibration = Reforms()});
+}
+
+void JobMachine::FinishExport(const Step& step, TaskId task) {
+  reporter_.AddDone(kUploadUnits);
+  result_ = BuildResult(step.now);
+  std::vector<PhaseSeconds> phases = phases_;
+  phases.push_back({.phase = std::string(PhaseName(JobPhase::kExport)),
+                    .seconds = static_cast<double>(step.now - phase_start_) / 1e3});
+  // The index file comes last.
+  std::vector<FinishOutput::File> files = {
+      {.name = "job.yaml", .contents = JobSpecToYaml(job_->spec)},
+      {.name = "report.json", .contents = ReportJson(*result_, phases, fits_)},
+      {.name = "subnet.json", .contents = SubnetJson(*job_, holders_.hash(), search_->best())}};
+  step.actions->push_back(FinishOutput{.job = view().id,
+                                       .task = task,
+                                       .subnet = table_.subnet(Row::kSearched),
+                                       .files = std::move(files)});
+}
+
+std::shared_ptr<const ResultView> JobMachine::BuildResult(TimeMs now) const {
+  ResultView result;
+  result.dense = table_.View(Row::kDense);
+  result.initial = table_.View(Row::kInitial);
+  result.searched = table_.View(Row::kSearched);
+  result.reformed = table_.View(Reforms() ? Row::kReformed : Row::kSearched);
+  result.output = job_->spec.output;
+  result.held_out = !job_->spec.eval_text.path.empty();
+  result.candidates = candidates_;
+  result.seconds = static_cast<double>(now - view().created) / 1e3;
+  return std::make_shared<const ResultView>(std::move(result));
+}
+
+}  // namespace espalier

@@ -1,0 +1,83 @@
+// The brain under simulated clusters: whatever goes wrong, results are those of a quiet run.
+#include "coordinator/jobs/testing/simulation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace espalier {
+namespace {
+
+using ::testing::IsEmpty;
+using testing_fakes::SimulatedJob;
+using testing_fakes::SimulationOptions;
+using testing_fakes::SimulationResult;
+
+SimulationResult Quiet(int workers, int jobs) {
+  return testing_fakes::Simulate({.seed = 0, .workers = workers, .jobs = jobs});
+}
+
+TEST(SimulationTest, QuietRunsAgreeForAnyNumberOfWorkers) {
+  const SimulationResult one = Quiet(1, 2);
+  ASSERT_THAT(one.violations, IsEmpty());
+  for (const SimulatedJob& job : one.jobs) {
+    ASSERT_EQ(job.state, JobState::kSucceeded) << job.error;
+    EXPECT_EQ(std::count(job.population.begin(), job.population.end(), '\n'), 3 * 7);
+    EXPECT_THAT(job.subnet_json, ::testing::HasSubstr("\"model\""));
+  }
+  EXPECT_NE(one.jobs[0].population, one.jobs[1].population);
+  for (const int workers : {2, 3, 7}) {
+    const SimulationResult many = Quiet(workers, 2);
+    EXPECT_THAT(many.violations, IsEmpty());
+    for (size_t j = 0; j < one.jobs.size(); ++j) {
+      EXPECT_EQ(many.jobs[j].population, one.jobs[j].population) << workers << " workers";
+      EXPECT_EQ(many.jobs[j].subnet_json, one.jobs[j].subnet_json) << workers << " workers";
+    }
+  }
+}
+
+class FaultySimulationTest : public ::testing::TestWithParam<int> {};
+
+// A hundred seeds a shard: losses, stops, duplicates, stale epochs, errors, malformed answers.
+TEST_P(FaultySimulationTest, ResultsAreThoseOfAQuietRun) {
+  const SimulationResult quiet = Quiet(1, 2);
+  int64_t faults = 0;
+  for (uint64_t seed = 100 * GetParam(); seed < 100 * (GetParam() + 1u); ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 2};
+    options.workers = static_cast<int>(1 + seed % 5);
+    options.fault_rate = 0.02 * static_cast<double>(1 + seed % 7);
+    const SimulationResult run = testing_fakes::Simulate(options);
+    faults += run.faults;
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
+      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
+      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
+      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
+    }
+  }
+  EXPECT_GT(faults, 500);
+}
+
+// A cancelled job ends as such (unless it was faster), and the other one is not disturbed.
+TEST_P(FaultySimulationTest, ACancelledJobDisturbsNoOther) {
+  const SimulationResult quiet = Quiet(1, 2);
+  int cancelled = 0;
+  for (uint64_t seed = 100 * GetParam(); seed < 100 * (GetParam() + 1u); ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 2, .cancel_one = true};
+    options.workers = static_cast<int>(1 + seed % 3);
+    options.fault_rate = 0.03;
+    const SimulationResult run = testing_fakes::Simulate(options);
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    ASSERT_NE(run.jobs[0].state, JobState::kFailed) << "seed " << seed << run.jobs[0].error;
+    cancelled += run.jobs[0].state == JobState::kCancelled ? 1 : 0;
+    ASSERT_EQ(run.jobs[1].state, JobState::kSucceeded) << "seed " << seed;
+    ASSERT_EQ(run.jobs[1].population, quiet.jobs[1].population) << "seed " << seed;
+  }
+  EXPECT_GT(cancelled, 20);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, FaultySimulationTest, ::testing::Range(0, 5));
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,178 @@
+#include "coordinator/jobs/testing/fakes.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/rng.h"
+#include "common/sha256.h"
+
+namespace espalier::testing_fakes {
+namespace {
+
+constexpr int64_t kSequenceLength = 8;
+
+// 48 bits of the text's SHA-256.
+uint64_t Digest(const std::string& text) {
+  return std::strtoull(Sha256Hex(text).substr(0, 12).c_str(), nullptr, 16);
+}
+
+Subnet DrawSubnet(const ModelConfig& config, RandomStream& random) {
+  Subnet subnet = Subnet::Dense(config);
+  for (LayerMask& layer : subnet.layers) {
+    for (Bitmask& group : layer.attention) {
+      group = Bitmask::FromIndices(config.pairs(), random.Sample(config.pairs(), 1));
+    }
+    layer.mlp =
+        Bitmask::FromIndices(config.intermediate_size, random.Sample(config.intermediate_size, 5));
+  }
+  return subnet;
+}
+
+class FakeSearch : public EvolutionarySearch {
+ public:
+  FakeSearch(ModelConfig config, const JobSpec& spec) : config_(config), spec_(spec) {
+    history_ = absl::StrCat(spec.seed);
+    Breed();
+    initial_ = candidates_.front().subnet;
+  }
+
+  const Subnet& initial() const override { return initial_; }
+  bool Done() const override { return candidates_.empty(); }
+  const std::vector<Candidate>& Generation() const override { return candidates_; }
+  const ScoredCandidate& best() const override { return survivors_.front(); }
+  const std::vector<ScoredCandidate>& survivors() const override { return survivors_; }
+
+  absl::Status Report(const std::vector<double>& fitness) override {
+    if (fitness.size() != candidates_.size()) return absl::InvalidArgumentError("wrong size");
+    for (size_t i = 0; i < fitness.size(); ++i) {
+      absl::StrAppend(&history_, ",", absl::Hex(Digest(std::to_string(fitness[i]))));
+      if (survivors_.empty() || fitness[i] < survivors_.front().fitness) {
+        survivors_ = {{.candidate = candidates_[i], .fitness = fitness[i]}};
+      }
+    }
+    ++generation_;
+    candidates_.clear();
+    if (generation_ < spec_.search.generations) Breed();
+    return absl::OkStatus();
+  }
+
+ private:
+  void Breed() {
+    for (int64_t slot = 0; slot < spec_.search.population(); ++slot) {
+      RandomStream random(Digest(history_), RandomPurpose::kTest,
+                          static_cast<uint32_t>(generation_), static_cast<uint32_t>(slot));
+      Candidate candidate;
+      candidate.id = {.generation = generation_, .slot = slot};
+      candidate.origin = generation_ + slot == 0 ? Origin::kInitial : Origin::kMutation;
+      candidate.subnet = DrawSubnet(config_, random);
+      candidate.fingerprint = Fingerprint(candidate.subnet);
+      candidates_.push_back(std::move(candidate));
+    }
+  }
+
+  const ModelConfig config_;
+  const JobSpec spec_;
+  std::string history_;
+  Subnet initial_;
+  int64_t generation_ = 0;
+  std::vector<Candidate> candidates_;
+  std::vector<ScoredCandidate> survivors_;
+};
+
+EvaluateResult Evaluate(const EvaluateWork& work) {
+  EvaluateResult result;
+  result.predictions_per_sequence = kSequenceLength - 1;
+  const std::string subnet = work.subnet ? Fingerprint(*work.subnet) : "dense";
+  const bool reformed = work.reformation.method != ReformationMethod::kNone;
+  for (int64_t i = work.first; i < work.first + work.count; ++i) {
+    const double noise =
+        static_cast<double>(Digest(absl::StrCat(subnet, work.data_set, i)) % 1000000) / 1e6;
+    result.nll_sums.push_back((work.subnet ? 14 : 10) * (1 + noise) * (reformed ? 0.8 : 1.0));
+  }
+  return result;
+}
+
+UnitScores Scores() {
+  const ModelConfig config = TinyConfig();
+  LayerScores layer;
+  layer.attention.assign(config.num_kv_heads, std::vector<double>(config.pairs(), 1.0));
+  layer.mlp.assign(config.intermediate_size, 2.0);
+  return {.layers = std::vector<LayerScores>(config.num_layers, layer)};
+}
+
+}  // namespace
+
+ModelConfig TinyConfig() {
+  ModelConfig config;
+  config.num_layers = 2;
+  config.hidden_size = 8;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 4;
+  config.intermediate_size = 12;
+  config.vocab_size = 16;
+  return config;
+}
+
+JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out) {
+  JobSpec spec;
+  spec.name = "tiny";
+  spec.model = "/models/tiny";
+  spec.text.path = "/texts/train.txt";
+  if (held_out) spec.eval_text.path = "/texts/test.txt";
+  spec.sequence_length = kSequenceLength;
+  spec.ratio = 0.7;
+  spec.seed = seed;
+  spec.output = output;
+  spec.calibration_sequences = 4;
+  spec.search.generations = 3;
+  spec.search.mutations = 4;
+  spec.search.crossovers = 2;
+  spec.search.initial_mutations = 1;
+  spec.search.survivors = 2;
+  spec.search.sequences = 2;
+  return spec;
+}
+
+PreparedJob Prepared(const JobSpec& spec) {
+  PreparedJob job;
+  job.spec = spec;
+  job.config = TinyConfig();
+  job.calibration = {.hash = "calibration", .sequence_length = kSequenceLength, .count = 4};
+  job.search = {.hash = "search", .sequence_length = kSequenceLength, .count = 2};
+  job.eval = job.search;
+  if (!spec.eval_text.path.empty()) {
+    job.eval = {.hash = "eval", .sequence_length = kSequenceLength, .count = 5};
+    job.eval_text_hash = Sha256Hex("eval");
+  }
+  job.text_hash = Sha256Hex("text");
+  return job;
+}
+
+WorkerInfo Info(const std::string& name) {
+  return {.name = name, .device = "cpu", .device_name = "fake", .version = kTestVersion};
+}
+
+absl::StatusOr<std::unique_ptr<EvolutionarySearch>> FakeSearchFactory::Create(
+    const ModelConfig& config, const JobSpec& spec, UnitScores) const {
+  return std::make_unique<FakeSearch>(config, spec);
+}
+
+std::string FakeModelHash(const std::string& path) { return Sha256Hex(path); }
+
+Outcome FakeAnswer(const Work& work, const ModelRef& model) {
+  if (std::holds_alternative<LoadWork>(work)) {
+    return LoadResult{.model_hash = FakeModelHash(model.path), .weight_bytes = 1000};
+  }
+  if (std::holds_alternative<CalibrateWork>(work)) return CalibrateResult{.scores = Scores()};
+  if (const auto* evaluate = std::get_if<EvaluateWork>(&work)) return Evaluate(*evaluate);
+  if (std::holds_alternative<ReformWork>(work)) {
+    return ReformResult{.errors = {{.layer = 1, .mlp = true, .before = 0.5, .after = 0.25}}};
+  }
+  return ExportResult{.bytes = 4096};
+}
+
+}  // namespace espalier::testing_fakes

@@ -1,0 +1,35 @@
+// A tiny model, a fake search and fake answers for tests of the coordinator: all deterministic.
+#ifndef ESPALIER_COORDINATOR_JOBS_TESTING_FAKES_H_
+#define ESPALIER_COORDINATOR_JOBS_TESTING_FAKES_H_
+
+#include <memory>
+#include <string>
+
+#include "coordinator/jobs/search_factory.h"
+#include "coordinator/jobs/types.h"
+
+namespace espalier::testing_fakes {
+
+ModelConfig TinyConfig();
+// A valid specification with few, small generations. Nothing that it names exists.
+JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out = true);
+PreparedJob Prepared(const JobSpec& spec);
+WorkerInfo Info(const std::string& name);
+inline constexpr char kTestVersion[] = "1.2.3";
+
+// `generations` × `population()` candidates; each generation's subnets depend on the seed and on
+// every fitness value reported before, so one wrong value changes all that follows.
+class FakeSearchFactory : public SearchFactory {
+ public:
+  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
+                                                             const JobSpec& spec,
+                                                             UnitScores scores) const override;
+};
+
+std::string FakeModelHash(const std::string& path);
+// The right answer to a task: a pure function of it.
+Outcome FakeAnswer(const Work& work, const ModelRef& model);
+
+}  // namespace espalier::testing_fakes
+
+#endif  // ESPALIER_COORDINATOR_JOBS_TESTING_FAKES_H_

@@ -1,0 +1,125 @@
+#include "coordinator/jobs/testing/invariants.h"
+
+#include <cmath>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
+namespace espalier::testing_fakes {
+namespace {
+
+bool Allowed(JobState from, JobState to) {
+  if (from == to) return !IsFinal(from);
+  if (IsFinal(from)) return false;
+  if (to == JobState::kSucceeded) return from == JobState::kRunning;
+  return to != JobState::kQueued;
+}
+
+bool IsCandidate(const Work& work) {
+  const auto* evaluate = std::get_if<EvaluateWork>(&work);
+  return evaluate != nullptr && evaluate->data_set == "search" && evaluate->count == 2;
+}
+
+}  // namespace
+
+std::string Invariants::Check(const Action& action) {
+  return std::visit([this](const auto& a) { return Of(a); }, action);
+}
+
+std::string Invariants::Of(const SendWelcome& action) {
+  if (workers_.count(action.worker) > 0) return "a worker was welcomed twice";
+  if (action.epoch <= last_epoch_) return "an epoch came again";
+  last_epoch_ = action.epoch;
+  workers_[action.worker].epoch = action.epoch;
+  return "";
+}
+
+std::string Invariants::Of(const CloseWorker& action) {
+  workers_[action.worker].closed = true;
+  return action.status.ok() ? "a stream was closed without a reason" : "";
+}
+
+std::string Invariants::Of(const SendDataSet& action) {
+  workers_[action.worker].data_sets.insert(action.hash);
+  return "";
+}
+
+std::string Invariants::Of(const SendTask& action) {
+  WorkerHistory& worker = workers_[action.worker];
+  if (worker.closed || worker.epoch != action.epoch) return "a task for a worker that is not there";
+  if (action.task <= last_task_) return "a task id came again";
+  last_task_ = action.task;
+  worker.open.insert(action.task);
+  if (worker.open.size() > 2) return "a worker has more than two tasks";
+  if (jobs_[action.job].state != JobState::kRunning) return "a task of a job that does not run";
+  const auto* evaluate = std::get_if<EvaluateWork>(&action.work);
+  if (evaluate != nullptr && worker.data_sets.count(evaluate->data_set) == 0) {
+    return "a task names a data set that was not sent";
+  }
+  if (IsCandidate(action.work) && evaluate->subnet != nullptr && action.model.hash.empty()) {
+    return "a candidate went out before the model's content was known";
+  }
+  return "";
+}
+
+std::string Invariants::Of(const SendCancel& action) {
+  return workers_[action.worker].open.erase(action.task) == 0 ? "an unknown task was cancelled"
+                                                              : "";
+}
+
+std::string Invariants::Of(const SendAck& action) {
+  workers_[action.worker].open.erase(action.task);
+  return "";
+}
+
+std::string Invariants::Of(const PrepareJob& action) {
+  return jobs_.count(action.job) == 0 ? "a job was prepared before its first event" : "";
+}
+
+std::string Invariants::Of(const AppendPopulation& action) {
+  JobHistory& job = jobs_[action.job];
+  if (job.finishing || job.released) return "the population log grew after its end";
+  std::istringstream lines(action.lines);
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_discarded()) return "a line of the population log is no JSON";
+    const std::string name = absl::StrCat(json["generation"].dump(), "/", json["slot"].dump());
+    if (!job.log.insert(name).second) return absl::StrCat("candidate ", name, " counts twice");
+  }
+  return "";
+}
+
+std::string Invariants::Of(const FinishOutput& action) {
+  JobHistory& job = jobs_[action.job];
+  if (std::exchange(job.finishing, true)) return "a result was finished twice";
+  return action.files.back().name == "subnet.json" ? "" : "subnet.json is not the last file";
+}
+
+std::string Invariants::Of(const ReleaseJob& action) {
+  JobHistory& job = jobs_[action.job];
+  if (std::exchange(job.released, true)) return "a job was released twice";
+  return IsFinal(job.state) ? "" : "an unfinished job was released";
+}
+
+std::string Invariants::Of(const PublishEvent& action) {
+  JobHistory& job = jobs_[action.job];
+  if (action.number != ++job.last_event) return "event numbers have gaps";
+  if (action.number > 1 && !Allowed(std::exchange(job.state, action.state), action.state)) {
+    return "a state changed against the diagram";
+  }
+  if (std::exchange(job.phase, action.progress.phase) > action.progress.phase) {
+    return "a phase came again";
+  }
+  const double best = std::exchange(job.best, action.progress.best_perplexity);
+  if (best > 0 && !(action.progress.best_perplexity <= best)) return "the best got worse";
+  if (action.progress.done > action.progress.total) return "more done than there is";
+  if (action.state == JobState::kSucceeded && action.result == nullptr) {
+    return "a success without a result";
+  }
+  if (action.state == JobState::kFailed && action.error.empty()) return "a failure without reason";
+  return "";
+}
+
+}  // namespace espalier::testing_fakes

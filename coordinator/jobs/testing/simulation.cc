@@ -1,0 +1,331 @@
+#include "coordinator/jobs/testing/simulation.h"
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/rng.h"
+#include "coordinator/jobs/brain.h"
+#include "coordinator/jobs/testing/fakes.h"
+#include "coordinator/jobs/testing/invariants.h"
+
+namespace espalier::testing_fakes {
+namespace {
+
+constexpr TimeMs kLease = 400;
+constexpr TimeMs kHeartbeat = 100;
+constexpr TimeMs kTick = 20;
+constexpr TimeMs kLastFault = 60'000;
+constexpr TimeMs kHorizon = 1'200'000;
+
+// One machine: attaches, works on its tasks one after another, and comes back after every fault.
+struct Host {
+  std::string name;
+  WorkerKey key = 0;  // of its present stream; 0: not attached
+  uint64_t epoch = 0;
+  std::deque<SendTask> tasks;  // the first is being worked on
+  bool busy = false;
+  TimeMs stopped_until = 0;
+};
+
+// As TCP: what is sent arrives in order or, once it is broken, not at all.
+struct Stream {
+  size_t host = 0;
+  bool open = true;
+  TimeMs last_up = 0;
+  TimeMs last_down = 0;
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const SimulationOptions& options)
+      : options_(options),
+        random_(options.seed, RandomPurpose::kTest, 1, 0),
+        brain_({.lease = kLease, .most_failures = 1'000'000, .version = kTestVersion}, &searches_),
+        hosts_(options.workers) {}
+
+  SimulationResult Run() {
+    for (size_t i = 0; i < hosts_.size(); ++i) {
+      hosts_[i].name = absl::StrCat("host-", i);
+      At(Between(0, 300), [this, i] { Attach(i); });
+    }
+    result_.jobs.resize(options_.jobs);
+    for (int j = 0; j < options_.jobs; ++j) {
+      At(Between(0, 500), [this, j] { Submit(j); });
+    }
+    At(kTick, [this] { TickForever(); });
+    while (!agenda_.empty() && unfinished_ + unsubmitted_ > 0) {
+      const auto next = agenda_.begin();
+      now_ = next->first.first;
+      const std::function<void()> run = std::move(next->second);
+      agenda_.erase(next);
+      if (now_ > kHorizon) {
+        result_.violations.push_back("a job did not end");
+        break;
+      }
+      run();
+    }
+    Collect();
+    return std::move(result_);
+  }
+
+ private:
+  // ---- Time and chance ----
+
+  void At(TimeMs when, std::function<void()> what) {
+    agenda_.emplace(std::pair(when, ++sequence_), std::move(what));
+  }
+  TimeMs Between(TimeMs low, TimeMs high) {
+    return now_ + low + static_cast<TimeMs>(random_.Below(high - low + 1));
+  }
+  bool Fault() {
+    if (now_ > kLastFault || !random_.Bernoulli(options_.fault_rate)) return false;
+    ++result_.faults;
+    return true;
+  }
+
+  // ---- The brain and its surroundings ----
+
+  void Feed(const Event& event) {
+    Actions actions;
+    brain_.Handle(event, now_, &actions);
+    CarryOut(actions);
+  }
+
+  void CarryOut(const Actions& actions) {
+    ++result_.steps;
+    for (const Action& action : actions) {
+      if (const std::string broken = invariants_.Check(action); !broken.empty()) {
+        result_.violations.push_back(absl::StrCat("at ", now_, " ms: ", broken));
+      }
+      std::visit([this](const auto& a) { Do(a); }, action);
+    }
+  }
+
+  void TickForever() {
+    Feed(Tick{});
+    At(now_ + kTick, [this] { TickForever(); });
+  }
+
+  void Submit(int j) {
+    const JobSpec spec = TinySpec(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
+    Actions actions;
+    const absl::StatusOr<JobId> id = brain_.Submit(spec, "", now_, &actions);
+    --unsubmitted_;
+    ++unfinished_;
+    index_[*id] = j;
+    CarryOut(actions);
+    if (options_.cancel_one && j == 0) {
+      At(Between(0, 1500), [this, job = *id] {
+        Actions cancel;
+        if (!brain_.Cancel(job, "changed my mind", now_, &cancel).ok()) {
+          result_.violations.push_back("a known job could not be cancelled");
+        }
+        CarryOut(cancel);
+      });
+    }
+  }
+
+  void Do(const PrepareJob& action) {
+    At(Between(1, 100), [this, action] {
+      Feed(JobPrepared{.job = action.job, .prepared = Prepared(*action.spec)});
+    });
+  }
+  void Do(const AppendPopulation& action) {
+    result_.jobs[index_[action.job]].population += action.lines;
+  }
+  void Do(const FinishOutput& action) {
+    result_.jobs[index_[action.job]].subnet_json = action.files.back().contents;
+    At(Between(1, 100),
+       [this, action] { Feed(OutputDone{.job = action.job, .status = absl::OkStatus()}); });
+  }
+  void Do(const ReleaseJob&) { --unfinished_; }
+  void Do(const PublishEvent& action) { ++result_.jobs[index_[action.job]].events; }
+
+  void Collect() {
+    for (const JobView& view : brain_.Jobs()) {
+      SimulatedJob& job = result_.jobs[index_[view.id]];
+      job.state = view.state;
+      job.error = view.error;
+    }
+  }
+
+  // ---- Streams ----
+
+  void Up(WorkerKey key, Event event) {
+    Stream& stream = streams_[key];
+    stream.last_up = std::max(stream.last_up, Between(0, 10));
+    At(stream.last_up, [this, key, event = std::move(event)] {
+      if (streams_[key].open) Feed(event);
+    });
+  }
+
+  template <typename A>
+  void Down(const A& action) {
+    const WorkerKey key = action.worker;
+    Stream& stream = streams_[key];
+    stream.last_down = std::max(stream.last_down, Between(0, 10));
+    At(stream.last_down, [this, key, action] {
+      Host& host = hosts_[streams_[key].host];
+      if (streams_[key].open && host.key == key) Receive(host, action);
+    });
+  }
+  void Do(const SendWelcome& action) { Down(action); }
+  void Do(const SendTask& action) { Down(action); }
+  void Do(const SendCancel& action) { Down(action); }
+  void Do(const SendDataSet&) {}
+  void Do(const SendAck&) {}
+  void Do(const CloseWorker& action) {
+    const WorkerKey key = action.worker;
+    At(Between(0, 10), [this, key] {
+      streams_[key].open = false;
+      Host& host = hosts_[streams_[key].host];
+      if (host.key == key) ComeBack(host);
+    });
+  }
+
+  // ---- Hosts ----
+
+  size_t IndexOf(const Host& host) const { return &host - hosts_.data(); }
+
+  void Attach(size_t i) {
+    Host& host = hosts_[i];
+    if (host.key != 0) return;
+    host.key = ++last_key_;
+    host.tasks.clear();
+    host.busy = false;
+    host.epoch = 0;
+    streams_[host.key].host = i;
+    Up(host.key, WorkerAttached{.worker = host.key, .info = Info(host.name)});
+    Beat(i, host.key);
+  }
+
+  void ComeBack(Host& host) {
+    host.key = 0;
+    At(Between(5, 600), [this, i = IndexOf(host)] { Attach(i); });
+  }
+
+  void Beat(size_t i, WorkerKey key) {
+    const Host& host = hosts_[i];
+    if (host.key != key) return;
+    if (now_ >= host.stopped_until && host.epoch != 0) {
+      Up(key, WorkerHeartbeat{.worker = key,
+                              .task = host.tasks.empty() ? 0 : host.tasks.front().task,
+                              .progress = random_.Uniform(),
+                              .activity = "working"});
+    }
+    At(now_ + kHeartbeat, [this, i, key] { Beat(i, key); });
+  }
+
+  void Receive(Host& host, const SendWelcome& action) { host.epoch = action.epoch; }
+  void Receive(Host& host, const SendTask& action) {
+    host.tasks.push_back(action);
+    if (!host.busy) Work(host);
+  }
+  void Receive(Host& host, const SendCancel& action) {
+    // One in hand is finished anyway, as a slow worker would.
+    if (host.tasks.empty()) return;
+    const auto rest = std::remove_if(host.tasks.begin() + 1, host.tasks.end(),
+                                     [&](const auto& task) { return task.task == action.task; });
+    host.tasks.erase(rest, host.tasks.end());
+  }
+
+  void Work(Host& host) {
+    host.busy = true;
+    if (Fault() && Disturb(host)) return;
+    const TimeMs end = std::max(host.stopped_until, Between(1, 60));
+    At(end, [this, i = IndexOf(host), key = host.key] {
+      if (hosts_[i].key == key) Finish(hosts_[i]);
+    });
+  }
+
+  // True when the host is gone.
+  bool Disturb(Host& host) {
+    const WorkerKey key = host.key;
+    switch (random_.Below(4)) {
+      case 0:  // crash: the broken connection is noticed
+        streams_[key].open = false;
+        At(Between(0, 50), [this, key] { Feed(WorkerLost{.worker = key, .reason = "reset"}); });
+        ComeBack(host);
+        return true;
+      case 1:  // the machine loses power: nothing is noticed before the lease ends
+        ComeBack(host);
+        return true;
+      case 2:  // goodbye
+        Up(key, WorkerLeft{.worker = key, .reason = "preempted"});
+        ComeBack(host);
+        return true;
+      default:  // stopped, perhaps past its lease; then it goes on as if nothing had happened
+        host.stopped_until = Between(kLease / 2, 2 * kLease);
+        return false;
+    }
+  }
+
+  void Finish(Host& host) {
+    const SendTask task = host.tasks.front();
+    host.tasks.pop_front();
+    TaskFinished right{.worker = host.key,
+                       .task = task.task,
+                       .epoch = host.epoch,
+                       .status = absl::OkStatus(),
+                       .outcome = FakeAnswer(task.work, task.model),
+                       .seconds = 0.01};
+    if (Fault()) {
+      Answer(host, right, task);
+    } else {
+      Up(host.key, right);
+    }
+    host.busy = false;
+    if (!host.tasks.empty()) Work(host);
+  }
+
+  // Faulty answers. A load's error would end the job, rightly; it is not injected here.
+  void Answer(Host& host, const TaskFinished& right, const SendTask& task) {
+    const bool load = std::holds_alternative<LoadWork>(task.work);
+    TaskFinished wrong = right;
+    switch (random_.Below(load ? 2 : 5)) {
+      case 0:  // twice
+        Up(host.key, right);
+        return Up(host.key, right);
+      case 1:  // under an old epoch first
+        wrong.epoch = right.epoch - 1;
+        Up(host.key, wrong);
+        return Up(host.key, right);
+      case 2:
+        wrong.status = absl::InternalError("a cosmic ray");
+        return Up(host.key, wrong);
+      case 3:
+        wrong.status = absl::CancelledError("preempted");
+        return Up(host.key, wrong);
+      default:
+        wrong.outcome = EvaluateResult{.nll_sums = {1, 2, 3, 4, 5, 6, 7}};
+        return Up(host.key, wrong);
+    }
+  }
+
+  const SimulationOptions options_;
+  RandomStream random_;
+  const FakeSearchFactory searches_;
+  Brain brain_;
+  Invariants invariants_;
+  std::vector<Host> hosts_;
+  std::map<WorkerKey, Stream> streams_;
+  std::map<JobId, int> index_;
+  std::map<std::pair<TimeMs, uint64_t>, std::function<void()>> agenda_;
+  SimulationResult result_;
+  TimeMs now_ = 0;
+  uint64_t sequence_ = 0;
+  WorkerKey last_key_ = 0;
+  int unsubmitted_ = options_.jobs;
+  int unfinished_ = 0;
+};
+
+}  // namespace
+
+SimulationResult Simulate(const SimulationOptions& options) { return Simulation(options).Run(); }
+
+}  // namespace espalier::testing_fakes

@@ -1,0 +1,48 @@
+// A simulated cluster around a Brain: workers, streams with latency, and faults, all from one seed
+// and on a fake clock.
+//
+// Streams deliver in order, as TCP does; across streams anything can overtake anything. Faults:
+// crashes (the stream breaks, what was under way is lost), silent deaths and stops longer than the
+// lease (the worker comes back and sends what it had), goodbyes, errors, answers sent twice,
+// answers under an old epoch, malformed answers.
+#ifndef ESPALIER_COORDINATOR_JOBS_TESTING_SIMULATION_H_
+#define ESPALIER_COORDINATOR_JOBS_TESTING_SIMULATION_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "coordinator/jobs/types.h"
+
+namespace espalier::testing_fakes {
+
+struct SimulationOptions {
+  uint64_t seed = 0;
+  int workers = 1;
+  int jobs = 1;
+  // Probability that something goes wrong at one of the points where it can.
+  double fault_rate = 0;
+  bool cancel_one = false;  // cancels the first job at a random time
+};
+
+struct SimulatedJob {
+  JobState state = JobState::kQueued;
+  std::string error;
+  std::string population;   // the log's bytes
+  std::string subnet_json;  // empty: no result
+  int64_t events = 0;
+};
+
+struct SimulationResult {
+  std::vector<SimulatedJob> jobs;
+  // Broken invariants, in words; empty when all is well.
+  std::vector<std::string> violations;
+  int64_t faults = 0;  // that were injected
+  int64_t steps = 0;
+};
+
+SimulationResult Simulate(const SimulationOptions& options);
+
+}  // namespace espalier::testing_fakes
+
+#endif  // ESPALIER_COORDINATOR_JOBS_TESTING_SIMULATION_H_

@@ -1,0 +1,333 @@
+// The vocabulary of the coordinator's brain: what it hears (events), what it wants done (actions),
+// and what it shows (views). Plain data: no gRPC, files, clock or threads.
+//
+// Times are milliseconds on a clock that never goes back; its zero is the caller's choice.
+#ifndef ESPALIER_COORDINATOR_JOBS_TYPES_H_
+#define ESPALIER_COORDINATOR_JOBS_TYPES_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/importance.h"
+#include "common/job_spec.h"
+#include "common/model_config.h"
+#include "common/subnet.h"
+
+namespace espalier {
+
+using TimeMs = int64_t;
+using JobId = uint64_t;      // counts submissions from 1
+using WorkerKey = uint64_t;  // one stream of one worker; the caller never uses a key twice
+using TaskId = uint64_t;     // one attempt at one piece of work; never used twice
+
+// ---- Tasks ----
+
+struct LoadWork {};
+
+struct CalibrateWork {
+  std::string data_set;  // hash
+  double damping = 0;
+};
+
+// The loss of `subnet` on the sequences [first, first + count) of a data set.
+struct EvaluateWork {
+  std::shared_ptr<const Subnet> subnet;  // null: the dense model
+  std::string data_set;
+  int64_t first = 0;
+  int64_t count = 0;
+  ReformationSpec reformation{.method = ReformationMethod::kNone};
+  std::string calibration;  // data set of the reformation
+};
+
+struct ReformWork {
+  std::shared_ptr<const Subnet> subnet;
+  ReformationSpec reformation;
+  std::string calibration;
+};
+
+struct ExportWork {
+  std::shared_ptr<const Subnet> subnet;
+  ReformationSpec reformation;
+  std::string calibration;
+};
+
+using Work = std::variant<LoadWork, CalibrateWork, EvaluateWork, ReformWork, ExportWork>;
+
+struct ModelRef {
+  std::string path;
+  Precision precision = Precision::kFloat32;
+  std::string hash;  // empty: not known yet
+
+  friend bool operator==(const ModelRef&, const ModelRef&) = default;
+};
+
+// ---- Results of tasks ----
+
+struct LoadResult {
+  std::string model_hash;
+  int64_t weight_bytes = 0;
+};
+
+struct CalibrateResult {
+  UnitScores scores;
+};
+
+struct EvaluateResult {
+  std::vector<double> nll_sums;  // per sequence
+  int64_t predictions_per_sequence = 0;
+};
+
+// Relative error of one linear on the calibration data, with inherited and with reformed weights.
+struct LinearFit {
+  int64_t layer = 0;
+  bool mlp = false;
+  double before = 0;
+  double after = 0;
+};
+
+struct ReformResult {
+  std::vector<LinearFit> errors;
+};
+
+struct ExportResult {
+  int64_t bytes = 0;
+};
+
+using Outcome = std::variant<std::monostate, LoadResult, CalibrateResult, EvaluateResult,
+                             ReformResult, ExportResult>;
+
+// ---- Events ----
+
+struct WorkerInfo {
+  std::string name;
+  std::string device;
+  std::string device_name;
+  int64_t memory_bytes = 0;
+  int32_t threads = 0;
+  std::string version;
+};
+
+struct WorkerAttached {
+  WorkerKey worker = 0;
+  WorkerInfo info;
+};
+
+// The stream broke.
+struct WorkerLost {
+  WorkerKey worker = 0;
+  std::string reason;
+};
+
+// The worker said goodbye; what it had goes to others, without blame.
+struct WorkerLeft {
+  WorkerKey worker = 0;
+  std::string reason;
+};
+
+struct WorkerHeartbeat {
+  WorkerKey worker = 0;
+  TaskId task = 0;  // 0: idle
+  double progress = 0;
+  std::string activity;
+};
+
+struct TaskFinished {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+  uint64_t epoch = 0;
+  absl::Status status;  // OK: `outcome` holds the answer
+  Outcome outcome;
+  double seconds = 0;
+};
+
+struct DataSetInfo {
+  std::string hash;
+  int64_t sequence_length = 0;
+  int64_t count = 0;  // sequences
+};
+
+// What preparing a job found out: the resolved specification, the model's shape, the texts.
+struct PreparedJob {
+  JobSpec spec;
+  ModelConfig config;
+  DataSetInfo calibration;
+  DataSetInfo search;
+  DataSetInfo eval;            // equal to `search` when there is no held-out text
+  std::string text_hash;       // SHA-256 of the files' bytes
+  std::string eval_text_hash;  // empty: none
+};
+
+struct JobPrepared {
+  JobId job = 0;
+  absl::StatusOr<PreparedJob> prepared = absl::UnknownError("not prepared");
+};
+
+// The result folder: its completion (the answer to FinishOutput), or any failure to write it.
+struct OutputDone {
+  JobId job = 0;
+  absl::Status status;
+};
+
+struct Tick {};
+
+using Event = std::variant<WorkerAttached, WorkerLost, WorkerLeft, WorkerHeartbeat, TaskFinished,
+                           JobPrepared, OutputDone, Tick>;
+
+// ---- Views ----
+
+enum class JobState { kQueued, kRunning, kSucceeded, kFailed, kCancelled };
+bool IsFinal(JobState state);
+
+enum class JobPhase { kLoad, kCalibrate, kInitialize, kSearch, kReform, kEvaluate, kExport };
+
+struct ProgressView {
+  JobPhase phase = JobPhase::kLoad;
+  int64_t done = 0;
+  int64_t total = 0;
+  std::string unit;
+  double units_per_second = 0;
+  double eta_seconds = 0;
+  double best_perplexity = 0;
+  double ratio = 0;
+  int64_t generation = 0;
+  std::string waiting_for;
+};
+
+// One row of the closing table; 0 = not measured.
+struct MeasurementView {
+  int64_t parameters = 0;
+  double ratio = 0;
+  double perplexity = 0;
+  double search_perplexity = 0;
+  double tokens_per_second = 0;
+};
+
+struct ResultView {
+  MeasurementView dense;
+  MeasurementView initial;
+  MeasurementView searched;
+  MeasurementView reformed;
+  std::string output;
+  bool held_out = false;
+  int64_t candidates = 0;
+  double seconds = 0;
+};
+
+struct JobView {
+  JobId id = 0;
+  JobState state = JobState::kQueued;
+  ProgressView progress;
+  std::string error;
+  std::shared_ptr<const ResultView> result;  // of a job that succeeded
+  TimeMs created = 0;
+  TimeMs finished = 0;
+  std::shared_ptr<const JobSpec> spec;
+};
+
+struct WorkerView {
+  uint64_t number = 0;  // "worker-<number>"
+  WorkerInfo info;
+  std::string activity;
+  double progress = 0;
+  int64_t tasks_done = 0;
+};
+
+// ---- Actions ----
+
+struct SendWelcome {
+  WorkerKey worker = 0;
+  uint64_t number = 0;
+  uint64_t epoch = 0;
+};
+
+// Ends the stream with this status. The brain has already forgotten the worker.
+struct CloseWorker {
+  WorkerKey worker = 0;
+  absl::Status status;
+};
+
+struct SendDataSet {
+  WorkerKey worker = 0;
+  JobId job = 0;
+  std::string hash;
+};
+
+struct SendTask {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+  uint64_t epoch = 0;
+  JobId job = 0;
+  ModelRef model;
+  Work work;
+};
+
+struct SendCancel {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+  uint64_t epoch = 0;
+};
+
+struct SendAck {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+};
+
+// Read the model's config and tokenizer and the texts; answer with JobPrepared.
+struct PrepareJob {
+  JobId job = 0;
+  std::shared_ptr<const JobSpec> spec;
+};
+
+// Append to the population log in the staging folder. No answer unless it fails (OutputDone).
+struct AppendPopulation {
+  JobId job = 0;
+  std::string lines;
+};
+
+// Take the files that `task` uploaded, make the padded copy, write these files in this order and
+// commit the folder; answer with OutputDone.
+struct FinishOutput {
+  struct File {
+    std::string name;
+    std::string contents;
+  };
+  JobId job = 0;
+  TaskId task = 0;
+  std::shared_ptr<const Subnet> subnet;  // what the uploaded model must hold
+  std::vector<File> files;
+};
+
+// The job ended: whatever is kept for it goes, an uncommitted folder too.
+struct ReleaseJob {
+  JobId job = 0;
+};
+
+struct PublishEvent {
+  JobId job = 0;
+  uint64_t number = 0;
+  TimeMs time = 0;
+  JobState state = JobState::kQueued;
+  ProgressView progress;
+  std::string message;
+  std::shared_ptr<const ResultView> result;
+  std::string error;
+};
+
+using Action = std::variant<SendWelcome, CloseWorker, SendDataSet, SendTask, SendCancel, SendAck,
+                            PrepareJob, AppendPopulation, FinishOutput, ReleaseJob, PublishEvent>;
+using Actions = std::vector<Action>;
+
+// One step of the brain: when it happens and where its actions go, in order.
+struct Step {
+  TimeMs now = 0;
+  Actions* actions = nullptr;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_JOBS_TYPES_H_
