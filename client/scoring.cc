@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -94,7 +96,9 @@ absl::StatusOr<Score> ScoreModel(const ScoringOptions& options, const EngineLoad
   for (const SequenceLoss& loss : losses) {
     score.nll_per_sequence.push_back(loss.nll_sum / static_cast<double>(loss.predictions));
   }
-  score.perplexity = Perplexity(losses);
+  score.perplexity =
+      std::exp(std::accumulate(score.nll_per_sequence.begin(), score.nll_per_sequence.end(), 0.0) /
+               static_cast<double>(losses.size()));
   score.parameters = CountParameters(subnet, model.config);
   score.ratio = ParameterRatio(subnet, model.config);
   score.sequence_length = sequences.sequence_length;
