@@ -46,8 +46,8 @@ struct ScoredCandidate {
 
 class EvolutionarySearch {
  public:
-  // `spec` has its defaults resolved (ResolveDefaults). INVALID_ARGUMENT when no legal subnet exists
-  // within the search space, saying what to relax.
+  // `spec` has its defaults resolved (ResolveDefaults). INVALID_ARGUMENT when no legal subnet
+  // exists within the search space, saying what to relax.
   static absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
                                                                     const JobSpec& spec,
                                                                     UnitScores scores);
@@ -56,7 +56,8 @@ class EvolutionarySearch {
   // Generation 0's slot 0: the highest-scoring units at equal ratio in every layer.
   virtual const Subnet& initial() const = 0;
   virtual bool Done() const = 0;
-  // The candidates to score next, all legal, none of which was returned before. Stable until Report.
+  // The candidates to score next, all legal, none of which was returned before. Stable until
+  // Report.
   virtual const std::vector<Candidate>& Generation() const = 0;
   // `fitness[i]` belongs to Generation()[i]. Moves on to the next generation.
   virtual absl::Status Report(const std::vector<double>& fitness) = 0;

@@ -1,0 +1,53 @@
+#include "coordinator/search/module_space.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace espalier::search {
+namespace {
+
+// Absorbs the rounding of products such as 0.6 * 20, far below one unit.
+constexpr double kSlack = 1e-9;
+
+}  // namespace
+
+ModuleSpace::ModuleSpace(const Options& options) : options_(options) {
+  const int64_t lowest = std::max<int64_t>(
+      1, static_cast<int64_t>(
+             std::ceil(options.min_ratio * static_cast<double>(options.units) - kSlack)));
+  const int64_t first = (lowest + options.step - 1) / options.step * options.step;
+  for (int64_t size = first; size < options.units; size += options.step) sizes_.push_back(size);
+  sizes_.push_back(options.units);
+  has_short_step_ = sizes_.size() > 1 && options.units - sizes_[sizes_.size() - 2] < options.step;
+}
+
+int ModuleSpace::LevelOf(int64_t size) const {
+  const auto above = std::upper_bound(sizes_.begin(), sizes_.end(), size);
+  return above == sizes_.begin() ? 0 : static_cast<int>(above - sizes_.begin()) - 1;
+}
+
+int ModuleSpace::NearestLevel(double ratio) const {
+  const double size = ratio * static_cast<double>(options_.units);
+  const auto above = std::lower_bound(sizes_.begin(), sizes_.end(), size - kSlack);
+  if (above == sizes_.begin()) return 0;
+  if (above == sizes_.end()) return top_level();
+  const int level = static_cast<int>(above - sizes_.begin());
+  const double up = static_cast<double>(sizes_[level]) - size;
+  const double down = size - static_cast<double>(sizes_[level - 1]);
+  return up <= down + kSlack ? level : level - 1;
+}
+
+int ModuleSpace::DrawLevel(RandomStream& random) const {
+  const double grid = static_cast<double>(options_.ratio_grid);
+  const double below_full = std::floor((1 - options_.min_ratio) * grid + kSlack);
+  const int64_t choices =
+      std::clamp<int64_t>(static_cast<int64_t>(below_full) + 1, 1, options_.ratio_grid);
+  const auto steps = static_cast<double>(random.Below(static_cast<uint64_t>(choices)));
+  return NearestLevel(1 - steps / grid);
+}
+
+int64_t ModuleSpace::ShortStepParameters() const {
+  return has_short_step_ ? Parameters(top_level()) - Parameters(top_level() - 1) : 0;
+}
+
+}  // namespace espalier::search

@@ -1,0 +1,133 @@
+#include "coordinator/search/mutation.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "coordinator/search/initial_architecture.h"
+#include "coordinator/search/repair.h"
+#include "coordinator/search/unit_choice.h"
+
+namespace espalier::search {
+namespace {
+
+// The bound on exchanges is the allowance divided by 1, 2, 4, 8 or 16.
+constexpr uint64_t kStrengths = 5;
+
+struct DepthMove {
+  int64_t dropped = 0;
+  int64_t restored = 0;
+};
+
+std::vector<DepthMove> DepthMoves(const SearchSpace& space, int64_t layers) {
+  std::vector<DepthMove> moves;
+  const int64_t below = space.NextBelow(layers);
+  const int64_t above = space.NextAbove(layers);
+  if (below != layers) moves.push_back({.dropped = layers - below});
+  if (above != layers) moves.push_back({.restored = above - layers});
+  if (layers < space.num_layers()) moves.push_back({.dropped = 1, .restored = 1});
+  return moves;
+}
+
+void ChangeDepth(const SearchSpace& space, RandomStream& random, Levels* levels) {
+  const std::vector<int64_t> present = LayersWhere(*levels, true);
+  const std::vector<int64_t> absent = LayersWhere(*levels, false);
+  const std::vector<DepthMove> moves = DepthMoves(space, static_cast<int64_t>(present.size()));
+  if (moves.empty()) return;
+  const DepthMove move = moves[random.Below(moves.size())];
+  const Levels before = *levels;
+  for (int64_t i : random.Sample(static_cast<int64_t>(present.size()), move.dropped)) {
+    (*levels)[present[i]] = {};
+  }
+  for (int64_t i : random.Sample(static_cast<int64_t>(absent.size()), move.restored)) {
+    (*levels)[absent[i]] = before[present[random.Below(present.size())]];
+  }
+}
+
+// Which modules drew another size.
+struct Changed {
+  bool attention = false;
+  bool mlp = false;
+};
+
+bool Redraw(const ModuleSpace& space, double probability, RandomStream& random, int* level) {
+  if (!random.Bernoulli(probability)) return false;
+  const int drawn = space.DrawLevel(random);
+  const bool changed = drawn != *level;
+  *level = drawn;
+  return changed;
+}
+
+std::vector<Changed> ChangeRatios(const SearchSpace& space, double probability,
+                                  RandomStream& random, Levels* levels) {
+  std::vector<Changed> changed(levels->size());
+  for (size_t l = 0; l < levels->size(); ++l) {
+    LayerLevels& layer = (*levels)[l];
+    if (!layer.present()) continue;
+    changed[l].attention = Redraw(space.attention(), probability, random, &layer.attention);
+    changed[l].mlp = Redraw(space.mlp(), probability, random, &layer.mlp);
+  }
+  return changed;
+}
+
+// Draws the masks of one mutation.
+class MaskDrawer {
+ public:
+  MaskDrawer(double probability, double overlap, RandomStream& random)
+      : probability_(probability),
+        overlap_(overlap),
+        random_(random),
+        strength_(static_cast<int>(random.Below(kStrengths))) {}
+
+  Bitmask Draw(const Bitmask& old_mask, int64_t size, bool changed, const UnitOrder& order) {
+    if (!changed && !random_.Bernoulli(probability_)) {
+      return ResizeMask(old_mask, size, order, random_);
+    }
+    const int64_t most = MostExchanged(old_mask.size(), old_mask.Count(), size, overlap_);
+    if (most == 0) return ResizeMask(old_mask, size, order, random_);
+    const int64_t bound = std::max<int64_t>(1, most >> strength_);
+    const int64_t exchanged = 1 + static_cast<int64_t>(random_.Below(bound));
+    return RedrawMask(old_mask, size, exchanged, order, random_);
+  }
+
+ private:
+  double probability_;
+  double overlap_;
+  RandomStream& random_;
+  int strength_;
+};
+
+}  // namespace
+
+Subnet Mutate(const SearchSpace& space, const std::vector<LayerOrders>& orders,
+              const Subnet& parent, const MutationSpec& spec, double overlap,
+              RandomStream& random) {
+  const Levels before = space.LevelsOf(parent);
+  Levels levels = before;
+  if (random.Bernoulli(spec.depth)) ChangeDepth(space, random, &levels);
+  const Levels unchanged = levels;
+  const std::vector<Changed> changed = ChangeRatios(space, spec.ratio, random, &levels);
+  RepairLevels(space, random, &levels);
+
+  MaskDrawer drawer(spec.mask, overlap, random);
+  Subnet child;
+  child.layers.reserve(levels.size());
+  for (size_t l = 0; l < levels.size(); ++l) {
+    if (!levels[l].present()) {
+      child.layers.push_back(EmptyLayer(space));
+      continue;
+    }
+    LayerMask layer =
+        before[l].present() ? parent.layers[l] : TopLayer(space, orders[l], unchanged[l]);
+    for (size_t g = 0; g < layer.attention.size(); ++g) {
+      layer.attention[g] =
+          drawer.Draw(layer.attention[g], space.attention().Size(levels[l].attention),
+                      changed[l].attention, orders[l].attention[g]);
+    }
+    layer.mlp =
+        drawer.Draw(layer.mlp, space.mlp().Size(levels[l].mlp), changed[l].mlp, orders[l].mlp);
+    child.layers.push_back(std::move(layer));
+  }
+  return child;
+}
+
+}  // namespace espalier::search
