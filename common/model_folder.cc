@@ -1,1 +1,109 @@
-// Placeholder.
+#include "common/model_folder.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/file.h"
+#include "common/model_tensors.h"
+#include "common/sha256.h"
+#include "common/status_macros.h"
+#include "nlohmann/json.hpp"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+bool IsCompact(const Json& root) {
+  if (!root.is_object()) return false;
+  const auto type = root.find("model_type");
+  return type != root.end() && *type == "espalier_compact";
+}
+
+// Reads the config, and the masks if there are any. Compact folders describe their dense model in
+// the ordinary keys.
+absl::Status ReadConfig(const fs::path& file, ModelFolder* folder) {
+  const std::string source = file.string();
+  ESPALIER_ASSIGN_OR_RETURN(const std::string json, ReadFile(file));
+  Json root = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (!IsCompact(root)) {
+    ESPALIER_ASSIGN_OR_RETURN(folder->config, ParseModelConfig(json, source));
+    return absl::OkStatus();
+  }
+  root["model_type"] = "llama";
+  root.erase("architectures");
+  ESPALIER_ASSIGN_OR_RETURN(folder->config, ParseModelConfig(root.dump(), source));
+  ESPALIER_ASSIGN_OR_RETURN(folder->masks, SubnetFromJson(json, folder->config, source));
+  return absl::OkStatus();
+}
+
+absl::Status CheckTensors(const ModelFolder& folder, const Subnet& masks) {
+  for (const TensorSpec& spec : ExpectedTensors(folder.config, masks, DType::kFloat32)) {
+    const absl::Status status = folder.tensors->Get(spec.name, spec.shape).status();
+    if (absl::IsNotFound(status) && spec.name == "lm_head.weight") {
+      return absl::NotFoundError(
+          absl::StrCat(std::string(status.message()),
+                       ", which config.json asks for: its \"tie_word_embeddings\" is not true"));
+    }
+    ESPALIER_RETURN_IF_ERROR(status);
+  }
+  return absl::OkStatus();
+}
+
+Subnet MasksOf(const ModelFolder& folder) {
+  return folder.masks.has_value() ? *folder.masks : Subnet::Dense(folder.config);
+}
+
+std::string TensorHash(const std::string& name, const TensorView& view) {
+  Sha256 hash;
+  hash.Update(absl::StrCat(name, "\n", std::string(DTypeName(view.dtype)), "\n",
+                           absl::StrJoin(view.shape, ","), "\n"));
+  hash.Update(view.bytes);
+  return hash.HexDigest();
+}
+
+}  // namespace
+
+absl::StatusOr<ModelFolder> OpenModelFolder(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    return absl::NotFoundError(absl::StrCat(
+        path.string(), " is not a folder: give one with config.json and model.safetensors"));
+  }
+  ModelFolder folder;
+  folder.path = path;
+  ESPALIER_RETURN_IF_ERROR(ReadConfig(path / "config.json", &folder));
+  ESPALIER_ASSIGN_OR_RETURN(folder.tensors, SafetensorsReader::OpenModel(path));
+  ESPALIER_RETURN_IF_ERROR(CheckTensors(folder, MasksOf(folder)));
+  return folder;
+}
+
+std::vector<std::string> TokenizerFiles(const fs::path& folder) {
+  std::vector<std::string> files;
+  for (const char* name :
+       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja"}) {
+    std::error_code ignored;
+    if (fs::is_regular_file(folder / name, ignored)) files.push_back(name);
+  }
+  return files;
+}
+
+std::string ModelHash(const ModelFolder& folder) {
+  std::vector<std::string> names;
+  for (const TensorSpec& spec : ExpectedTensors(folder.config, MasksOf(folder), DType::kFloat32)) {
+    names.push_back(spec.name);
+  }
+  std::sort(names.begin(), names.end());
+  Sha256 hash;
+  for (const std::string& name : names) {
+    hash.Update(absl::StrCat(TensorHash(name, folder.tensors->Get(name).value()), "\n"));
+  }
+  return hash.HexDigest();
+}
+
+}  // namespace espalier
