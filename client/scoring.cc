@@ -60,8 +60,9 @@ absl::StatusOr<std::vector<SequenceLoss>> EvaluateAll(Engine& engine, const Subn
   progress(0, total, 0);
   for (int64_t first = 0; first < total; first += step) {
     const TokenSequences group = Slice(sequences, first, std::min(step, total - first));
-    ESPALIER_ASSIGN_OR_RETURN(const auto part,
-                              engine.Evaluate(subnet, group, nullptr, {.cancelled = &cancelled}));
+    ESPALIER_ASSIGN_OR_RETURN(
+        const auto part,
+        engine.Evaluate(subnet, group, nullptr, {.progress = {}, .cancelled = &cancelled}));
     losses.insert(losses.end(), part.begin(), part.end());
     seconds = duration<double>(steady_clock::now() - start).count();
     progress(static_cast<int64_t>(losses.size()), total, seconds);
