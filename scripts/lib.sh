@@ -12,6 +12,12 @@ fail() {
   exit 1
 }
 
+# need_cache: makes .cache/ and checks that it can be written to.
+need_cache() {
+  mkdir -p "$cache" 2>/dev/null && [[ -w "$cache" ]] ||
+    fail "cannot write to $cache. Run this as the user who owns the clone ($(stat -c %U "$root"))."
+}
+
 # usage: prints the comment at the top of the running script.
 usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
 
@@ -21,11 +27,13 @@ usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
 python_venv() {
   local name="$1" venv="$cache/venv-$1"
   shift
-  local stamp="$venv/.installed" wanted="$*"
+  command -v python3 >/dev/null || fail "python3 is missing. Run scripts/setup first."
+  # The interpreter belongs to the stamp: one that was upgraded or removed breaks the environment.
+  local stamp="$venv/.installed" wanted
+  wanted="$(python3 --version 2>&1) $*"
   if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
-    command -v python3 >/dev/null || fail "python3 is missing. Run scripts/setup first."
+    need_cache
     rm -rf "$venv"
-    mkdir -p "$cache"
     python3 -m venv "$venv" >&2 ||
       fail "python3 cannot make virtual environments. Run scripts/setup, or install python3-venv."
     if (($# > 0)); then
@@ -41,7 +49,7 @@ python_venv() {
 configure() {
   local preset="$1" log="$cache/configure-$1.log"
   shift
-  mkdir -p "$cache"
+  need_cache
   (cd "$root" && cmake --preset "$preset" \
     -DLIBTORCH_ROOT="${LIBTORCH_ROOT:-$cache/libtorch/torch}" "$@") >"$log" 2>&1 || {
     cat "$log" >&2
