@@ -10,15 +10,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/text_format.h"
 #include "common/tokenizer.h"
 
 namespace espalier {
 
-enum class TextFormat { kWikiText, kPlain };
-absl::StatusOr<TextFormat> ParseTextFormat(std::string_view name);  // "wikitext", "plain"
-
 // The WikiText protocol: rows = lines (the file's final newline ends the last row); a row is the
-// line plus its newline if it has a non-space character, else empty; rows joined by two newlines.
+// line plus a newline if it has a non-space character, else empty; rows joined by two newlines.
+// Space is what Python's str.isspace calls so. Requires valid UTF-8.
 std::string JoinWikiTextRows(std::string_view file_contents);
 
 // Sequences of equal length, row-major. `hash` is the SHA-256 over the length and the ids, and

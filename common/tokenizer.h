@@ -27,6 +27,8 @@ class Tokenizer {
 // SmolLM and Llama 3, with their pre-tokenizers; also a tokenizer.json that is a converted
 // sentencepiece BPE model if tokenizer.model lies beside it: then that is used) or
 // `tokenizer.model` (sentencepiece; BOS unless tokenizer_config.json says add_bos_token false).
+// The ids of a tokenizer.json are those of transformers 5's AutoTokenizer; this means that with
+// "tokenizer_class": "GPT2Tokenizer" its pre_tokenizer is not used, but GPT-2's.
 // NOT_FOUND names the files that were looked for; UNIMPLEMENTED names the part of tokenizer.json
 // that is not understood.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& directory);
