@@ -14,10 +14,10 @@
 namespace espalier {
 
 struct WorkerOptions {
-  std::string coordinator;       // address, as CoordinatorServer::address()
-  std::string name;              // empty: host:pid
+  std::string coordinator;  // address, as CoordinatorServer::address()
+  std::string name;         // empty: host:pid
   std::string device = "cpu";
-  int threads = 0;               // 0 = all cores
+  int threads = 0;  // 0 = all cores
   // How long to try to reach the coordinator, at the start and after a lost connection;
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};

@@ -1,0 +1,134 @@
+#include "worker/service/resident_model.h"
+
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/model_folder.h"
+#include "common/status_macros.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Names, sizes and times of a folder's files: changes when a model is replaced, and costs no
+// reading. A folder that cannot be listed has an empty stamp; opening it gives the error.
+std::string FolderStamp(const fs::path& path) {
+  std::map<std::string, std::string> files;
+  std::error_code error;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;  // e.g. a sub-folder has no size
+    files[it->path().filename().string()] = absl::StrCat(
+        it->file_size(ignored), " ", it->last_write_time(ignored).time_since_epoch().count());
+  }
+  std::string stamp;
+  for (const auto& [name, facts] : files) absl::StrAppend(&stamp, name, " ", facts, "\n");
+  return stamp;
+}
+
+absl::Status WrongContent(const fs::path& path, const std::string& have, const std::string& want) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      path.string(), ": the model on this worker has the hash ", have, ", the job expects ", want,
+      "; make the folder the same on every worker, and do not change it while a job "
+      "runs"));
+}
+
+// All tensors of a model as it is published have one type; the embedding stands for them.
+absl::StatusOr<DType> TypeOnDisk(const ModelFolder& folder) {
+  ESPALIER_ASSIGN_OR_RETURN(const TensorView embedding,
+                            folder.tensors->Get("model.embed_tokens.weight"));
+  return embedding.dtype;
+}
+
+}  // namespace
+
+ResidentModel::ResidentModel(fs::path path, std::string hash, DType dtype,
+                             std::unique_ptr<Engine> engine)
+    : path_(std::move(path)), hash_(std::move(hash)), dtype_(dtype), engine_(std::move(engine)) {}
+
+absl::StatusOr<std::shared_ptr<const Calibration>> ResidentModel::Calibrate(
+    const TokenSequences& sequences, const Control& control) {
+  if (const auto* kept = calibrations_.Find(sequences.hash)) return *kept;
+  calibrations_.MakeRoom();
+  ESPALIER_ASSIGN_OR_RETURN(auto calibration, engine_->Calibrate(sequences, control));
+  calibrations_.Insert(sequences.hash, calibration);
+  return calibration;
+}
+
+ResidentModel::ReformationKey ResidentModel::KeyOf(const Subnet& subnet,
+                                                   const ReformationSpec& options,
+                                                   const std::string& calibration_hash) {
+  return {.fingerprint = Fingerprint(subnet),
+          .calibration = calibration_hash,
+          .method = options.method,
+          .damping = options.damping,
+          .rho = options.rho,
+          .iterations = options.iterations};
+}
+
+bool ResidentModel::IsReformed(const Subnet& subnet, const ReformationSpec& options,
+                               const std::string& calibration_hash) {
+  return reformations_.Find(KeyOf(subnet, options, calibration_hash)) != nullptr;
+}
+
+absl::StatusOr<Reformation> ResidentModel::Reform(const Subnet& subnet,
+                                                  const ReformationSpec& options,
+                                                  const TokenSequences& calibration,
+                                                  TaskControl* control, double begin, double end) {
+  const ReformationKey key = KeyOf(subnet, options, calibration.hash);
+  if (const Reformation* kept = reformations_.Find(key)) return *kept;
+  if (!IsCalibrated(calibration)) {
+    control->SetActivity(absl::StrCat("calibrating on ", calibration.count(), " sequences"));
+    const double middle = begin + 0.7 * (end - begin);
+    ESPALIER_RETURN_IF_ERROR(Calibrate(calibration, control->Part(begin, middle)).status());
+    begin = middle;
+  }
+  ESPALIER_ASSIGN_OR_RETURN(const auto grams, Calibrate(calibration, control->Part(begin, begin)));
+  control->SetActivity("reforming a subnet");
+  reformations_.MakeRoom();
+  ESPALIER_ASSIGN_OR_RETURN(Reformation reformation,
+                            engine_->Reform(*grams, subnet, options, control->Part(begin, end)));
+  reformations_.Insert(key, reformation);
+  return reformation;
+}
+
+ModelCache::ModelCache(std::string device, int threads, EngineLoader loader)
+    : device_(std::move(device)), threads_(threads), loader_(std::move(loader)) {}
+
+absl::StatusOr<ResidentModel*> ModelCache::Get(const v1::ModelReference& reference,
+                                               TaskControl* control) {
+  ESPALIER_ASSIGN_OR_RETURN(const Precision precision, ParsePrecision(reference.precision()));
+  const bool resident = resident_ != nullptr && resident_->path() == reference.path() &&
+                        precision_ == precision && stamp_ == FolderStamp(reference.path());
+  if (!resident) ESPALIER_RETURN_IF_ERROR(Load(reference, precision, control));
+  if (!reference.hash().empty() && reference.hash() != resident_->hash()) {
+    return WrongContent(resident_->path(), resident_->hash(), reference.hash());
+  }
+  return resident_.get();
+}
+
+absl::Status ModelCache::Load(const v1::ModelReference& reference, Precision precision,
+                              TaskControl* control) {
+  const fs::path path = reference.path();
+  control->SetActivity(absl::StrCat("loading ", path.string()));
+  const std::string stamp = FolderStamp(path);
+  ESPALIER_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(path));
+  ESPALIER_ASSIGN_OR_RETURN(const DType dtype, TypeOnDisk(folder));
+  const std::string hash = ModelHash(folder);
+  if (!reference.hash().empty() && reference.hash() != hash) {
+    return WrongContent(path, hash, reference.hash());
+  }
+  ESPALIER_RETURN_IF_ERROR(control->CheckCancelled());
+  resident_.reset();
+  ESPALIER_ASSIGN_OR_RETURN(
+      std::unique_ptr<Engine> engine,
+      loader_(path, {.device = device_, .precision = precision, .threads = threads_}));
+  resident_ = std::make_unique<ResidentModel>(path, hash, dtype, std::move(engine));
+  precision_ = precision;
+  stamp_ = stamp;
+  return absl::OkStatus();
+}
+
+}  // namespace espalier

@@ -1,0 +1,104 @@
+// The one model that a worker keeps loaded, with everything that was computed from it.
+//
+// Tasks are pure functions of their fields, so what is kept here is only a cache: a value that is
+// missing is computed again. All of it goes when another model is loaded.
+#ifndef ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
+#define ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/job_spec.h"
+#include "common/safetensors.h"
+#include "common/subnet.h"
+#include "common/text.h"
+#include "espalier/v1/worker.pb.h"
+#include "worker/engine/engine.h"
+#include "worker/service/bounded_cache.h"
+#include "worker/service/task_control.h"
+#include "worker/service/worker.h"
+
+namespace espalier {
+
+// Not thread-safe: the executor's.
+class ResidentModel {
+ public:
+  // `dtype` is that of the tensors on disk, `hash` the ModelHash of the folder.
+  ResidentModel(std::filesystem::path path, std::string hash, DType dtype,
+                std::unique_ptr<Engine> engine);
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::string& hash() const { return hash_; }
+  DType dtype() const { return dtype_; }
+  Engine& engine() { return *engine_; }
+
+  bool IsCalibrated(const TokenSequences& sequences) {
+    return calibrations_.Find(sequences.hash) != nullptr;
+  }
+  absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
+                                                               const Control& control);
+
+  // Calibrates first if need be. `begin` to `end` is the part of the task that this makes up.
+  // Requires a method other than none.
+  absl::StatusOr<Reformation> Reform(const Subnet& subnet, const ReformationSpec& options,
+                                     const TokenSequences& calibration, TaskControl* control,
+                                     double begin, double end);
+  bool IsReformed(const Subnet& subnet, const ReformationSpec& options,
+                  const std::string& calibration_hash);
+
+ private:
+  // Everything that reformed weights of this model follow from.
+  struct ReformationKey {
+    std::string fingerprint;
+    std::string calibration;
+    ReformationMethod method;
+    double damping;
+    double rho;
+    int64_t iterations;
+
+    friend bool operator==(const ReformationKey&, const ReformationKey&) = default;
+  };
+  static ReformationKey KeyOf(const Subnet& subnet, const ReformationSpec& options,
+                              const std::string& calibration_hash);
+
+  // The Gram matrices of a 7B model are 22 GB, so one set. Reformed weights are the o and down of a
+  // subnet; a job alternates between very few.
+  static constexpr size_t kCalibrations = 1;
+  static constexpr size_t kReformations = 2;
+
+  const std::filesystem::path path_;
+  const std::string hash_;
+  const DType dtype_;
+  const std::unique_ptr<Engine> engine_;
+  BoundedCache<std::string, std::shared_ptr<const Calibration>> calibrations_{kCalibrations};
+  BoundedCache<ReformationKey, Reformation> reformations_{kReformations};
+};
+
+// Not thread-safe: the executor's.
+class ModelCache {
+ public:
+  // `device` and `threads` as in EngineOptions.
+  ModelCache(std::string device, int threads, EngineLoader loader);
+
+  // The model that `reference` names; loads it when another is resident, or when the folder's files
+  // changed since. The old one is released first: two may not fit. FAILED_PRECONDITION, naming both
+  // hashes, when the folder's content is not the expected one.
+  absl::StatusOr<ResidentModel*> Get(const v1::ModelReference& reference, TaskControl* control);
+
+ private:
+  absl::Status Load(const v1::ModelReference& reference, Precision precision, TaskControl* control);
+
+  const std::string device_;
+  const int threads_;
+  const EngineLoader loader_;
+  std::unique_ptr<ResidentModel> resident_;
+  Precision precision_ = Precision::kFloat32;
+  std::string stamp_;  // of the resident model's files
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_

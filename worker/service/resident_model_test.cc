@@ -1,0 +1,134 @@
+#include "worker/service/resident_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "common/model_folder.h"
+#include "worker/service/testing/fake_engine.h"
+#include "worker/service/testing/tiny_model.h"
+
+namespace espalier {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::ModelReference Reference(const std::filesystem::path& path,
+                             const std::string& precision = "float32") {
+  v1::ModelReference reference;
+  reference.set_path(path.string());
+  reference.set_precision(precision);
+  return reference;
+}
+
+class ResidentModelTest : public ::testing::Test {
+ protected:
+  ResidentModelTest()
+      : folder_(std::filesystem::path(::testing::TempDir()) /
+                ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    std::filesystem::remove_all(folder_);
+    WriteTinyModel(folder_ / "a", 1);
+    WriteTinyModel(folder_ / "b", 2);
+  }
+
+  const std::filesystem::path folder_;
+  const std::shared_ptr<FakeEngineControl> fake_ = std::make_shared<FakeEngineControl>();
+  ModelCache cache_{"cpu", 1, FakeEngineLoader(fake_)};
+  TaskControl control_;
+};
+
+TEST_F(ResidentModelTest, LoadsOnceAndKnowsContentAndType) {
+  WriteTinyModel(folder_ / "c", 3, DType::kBFloat16);
+  const auto model = cache_.Get(Reference(folder_ / "c"), &control_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->hash(), ModelHash(*OpenModelFolder(folder_ / "c")));
+  EXPECT_EQ((*model)->dtype(), DType::kBFloat16);
+  v1::ModelReference again = Reference(folder_ / "c");
+  again.set_hash((*model)->hash());
+  EXPECT_EQ(*cache_.Get(again, &control_), *model);
+  EXPECT_EQ(fake_->counts().loads, 1);
+}
+
+TEST_F(ResidentModelTest, ReleasesOneModelBeforeItLoadsAnother) {
+  ASSERT_TRUE(cache_.Get(Reference(folder_ / "a"), &control_).ok());
+  ASSERT_TRUE(cache_.Get(Reference(folder_ / "b"), &control_).ok());
+  ASSERT_TRUE(cache_.Get(Reference(folder_ / "b", "bfloat16"), &control_).ok());
+  EXPECT_EQ(fake_->counts().loads, 3);
+  EXPECT_EQ(fake_->counts().most_live_engines, 1);
+}
+
+TEST_F(ResidentModelTest, NamesBothHashesOfAWrongModel) {
+  const std::string expected = ModelHash(*OpenModelFolder(folder_ / "b"));
+  const std::string actual = ModelHash(*OpenModelFolder(folder_ / "a"));
+  ASSERT_NE(expected, actual);
+  v1::ModelReference reference = Reference(folder_ / "a");
+  reference.set_hash(expected);
+  for (const bool resident : {false, true}) {
+    if (resident) {
+      ASSERT_TRUE(cache_.Get(Reference(folder_ / "a"), &control_).ok());
+    }
+    const absl::Status status = cache_.Get(reference, &control_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(status.message(), HasSubstr(expected));
+    EXPECT_THAT(status.message(), HasSubstr(actual));
+    EXPECT_THAT(status.message(), HasSubstr((folder_ / "a").string()));
+  }
+}
+
+TEST_F(ResidentModelTest, NoticesThatTheFolderChanged) {
+  const auto before = cache_.Get(Reference(folder_ / "a"), &control_);
+  ASSERT_TRUE(before.ok()) << before.status();
+  v1::ModelReference expected = Reference(folder_ / "a");
+  expected.set_hash((*before)->hash());
+  WriteTinyModel(folder_ / "a", 5);
+  // Equal sizes, and perhaps equal times on a coarse clock.
+  std::filesystem::last_write_time(
+      folder_ / "a/model.safetensors",
+      std::filesystem::last_write_time(folder_ / "a/model.safetensors") + std::chrono::seconds(5));
+
+  EXPECT_EQ(cache_.Get(expected, &control_).status().code(), absl::StatusCode::kFailedPrecondition);
+  const auto after = cache_.Get(Reference(folder_ / "a"), &control_);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ((*after)->hash(), ModelHash(*OpenModelFolder(folder_ / "a")));
+  EXPECT_NE((*after)->hash(), expected.hash());
+}
+
+TEST_F(ResidentModelTest, MissingFolderAndUnknownPrecisionAreErrors) {
+  EXPECT_EQ(cache_.Get(Reference(folder_ / "none"), &control_).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(cache_.Get(Reference(folder_ / "a", "float64"), &control_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(cache_.Get(Reference(folder_ / "a"), &control_).ok());
+}
+
+TEST_F(ResidentModelTest, KeepsOneCalibrationAndAFewReformations) {
+  const auto found = cache_.Get(Reference(folder_ / "a"), &control_);
+  ASSERT_TRUE(found.ok()) << found.status();
+  ResidentModel& model = **found;
+  const ReformationSpec spec;
+  const TokenSequences first = TinySequences(2, 1);
+  const TokenSequences second = TinySequences(2, 2);
+
+  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first, &control_, 0, 1).ok());
+  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first, &control_, 0, 1).ok());
+  EXPECT_EQ(fake_->counts().calibrations, 1);
+  EXPECT_EQ(fake_->counts().reformations, 1);
+
+  // Other calibration text, other options: other weights.
+  ASSERT_TRUE(model.Reform(TinySubnet(), spec, second, &control_, 0, 1).ok());
+  EXPECT_FALSE(model.IsCalibrated(first));
+  EXPECT_TRUE(model.IsCalibrated(second));
+  ASSERT_TRUE(model.IsReformed(TinySubnet(), spec, first.hash));
+  ReformationSpec damped = spec;
+  damped.damping *= 2;
+  EXPECT_FALSE(model.IsReformed(TinySubnet(), damped, second.hash));
+  ASSERT_TRUE(model.Reform(TinySubnet(), damped, second, &control_, 0, 1).ok());
+  EXPECT_FALSE(model.IsReformed(TinySubnet(), spec, second.hash));  // the least recently used
+  EXPECT_TRUE(model.IsReformed(TinySubnet(), spec, first.hash));
+}
+
+}  // namespace
+}  // namespace espalier

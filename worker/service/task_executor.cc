@@ -1,0 +1,159 @@
+#include "worker/service/task_executor.h"
+
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "worker/service/export_model.h"
+#include "worker/service/messages.h"
+
+namespace espalier {
+
+TaskExecutor::TaskExecutor(Options options)
+    : options_(std::move(options)), models_(options_.device, options_.threads, options_.loader) {}
+
+v1::TaskResult TaskExecutor::Execute(const v1::Task& task, TaskControl* control) {
+  v1::TaskResult result;
+  absl::Status status;
+  // The engine and our own code throw nothing, but a task must never take the worker down.
+  try {
+    status = Dispatch(task, control, &result);
+  } catch (const std::bad_alloc&) {
+    status = absl::ResourceExhaustedError("the worker's host has no memory left for this task");
+  } catch (const std::exception& e) {
+    status = absl::InternalError(absl::StrCat("the worker failed unexpectedly: ", e.what()));
+  }
+  if (!status.ok()) {
+    result.Clear();
+    WriteError(control->cancelled() ? absl::CancelledError("the task was cancelled") : status,
+               &result);
+  }
+  result.set_task_id(task.id());
+  result.set_epoch(task.epoch());
+  return result;
+}
+
+absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
+                                    v1::TaskResult* result) {
+  ESPALIER_RETURN_IF_ERROR(control->CheckCancelled());
+  if (task.work_case() == v1::Task::WORK_NOT_SET) {
+    return absl::InvalidArgumentError(
+        "the task says nothing to do; the coordinator is of another "
+        "version, use the same build everywhere");
+  }
+  ResidentModel* model = nullptr;
+  // The time stands for a LoadTask; the other tasks' own times replace it.
+  ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(model, models_.Get(task.model(), control));
+    return absl::OkStatus();
+  }));
+  switch (task.work_case()) {
+    case v1::Task::kLoad:
+      result->mutable_load()->set_model_hash(model->hash());
+      result->mutable_load()->set_weight_bytes(model->engine().memory().weights);
+      return absl::OkStatus();
+    case v1::Task::kCalibrate:
+      return Calibrate(task.calibrate(), model, control, result);
+    case v1::Task::kEvaluate:
+      return Evaluate(task.evaluate(), model, control, result);
+    case v1::Task::kReform:
+      return Reform(task.reform(), model, control, result);
+    case v1::Task::kExport:
+      return Export(task, model, control, result);
+    case v1::Task::WORK_NOT_SET:
+      break;
+  }
+  return absl::InternalError("unreachable: the kind of task was checked above");
+}
+
+absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, ResidentModel* model,
+                                     TaskControl* control, v1::TaskResult* result) {
+  ESPALIER_ASSIGN_OR_RETURN(const auto sequences, options_.data_sets->Get(task.data_set()));
+  control->SetActivity(absl::StrCat("calibrating on ", sequences->count(), " sequences"));
+  UnitScores scores;
+  ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
+                              model->Calibrate(*sequences, control->Part(0, 0.8)));
+    control->SetActivity("computing importance");
+    ESPALIER_ASSIGN_OR_RETURN(
+        scores, model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 1)));
+    return absl::OkStatus();
+  }));
+  WriteUnitScores(scores, result->mutable_calibrate());
+  return absl::OkStatus();
+}
+
+absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, ResidentModel* model,
+                                    TaskControl* control, v1::TaskResult* result) {
+  ESPALIER_ASSIGN_OR_RETURN(const auto all, options_.data_sets->Get(task.data_set()));
+  ESPALIER_ASSIGN_OR_RETURN(const TokenSequences sequences,
+                            SubRange(*all, task.first_sequence(), task.sequence_count()));
+  ESPALIER_ASSIGN_OR_RETURN(const Candidate candidate,
+                            Prepare(task.subnet(), task.reformation(), 0.5, model, control));
+  control->SetActivity(absl::StrCat("scoring a subnet on ", sequences.count(), " sequences"));
+  std::vector<SequenceLoss> losses;
+  ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(losses, model->engine().Evaluate(candidate.subnet, sequences,
+                                                               candidate.reformation.weights.get(),
+                                                               control->Part(candidate.begin, 1)));
+    return absl::OkStatus();
+  }));
+  return WriteLosses(losses, result->mutable_evaluate());
+}
+
+absl::Status TaskExecutor::Reform(const v1::ReformTask& task, ResidentModel* model,
+                                  TaskControl* control, v1::TaskResult* result) {
+  Candidate candidate;
+  ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(candidate,
+                              Prepare(task.subnet(), task.reformation(), 1, model, control));
+    return absl::OkStatus();
+  }));
+  WriteReformationErrors(candidate.reformation.errors, result->mutable_reform());
+  return absl::OkStatus();
+}
+
+absl::Status TaskExecutor::Export(const v1::Task& task, ResidentModel* model, TaskControl* control,
+                                  v1::TaskResult* result) {
+  ESPALIER_ASSIGN_OR_RETURN(
+      const Candidate candidate,
+      Prepare(task.export_().subnet(), task.export_().reformation(), 0.5, model, control));
+  int64_t bytes = 0;
+  ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(
+        bytes, ExportModel(task, candidate.subnet, candidate.reformation.weights.get(),
+                           candidate.begin, model, options_.artifacts, control));
+    return absl::OkStatus();
+  }));
+  result->mutable_export_()->set_bytes(bytes);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
+    const v1::SubnetMasks& masks, const v1::ReformationOptions& reformation, double share,
+    ResidentModel* model, TaskControl* control) {
+  Candidate candidate;
+  ESPALIER_ASSIGN_OR_RETURN(candidate.subnet, SubnetFromMessage(masks, model->engine().config(),
+                                                                model->engine().resident()));
+  ESPALIER_ASSIGN_OR_RETURN(const ReformationSpec spec, ReformationFromMessage(reformation));
+  if (spec.method == ReformationMethod::kNone) return candidate;
+  ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
+                            options_.data_sets->Get(reformation.calibration()));
+  if (!model->IsReformed(candidate.subnet, spec, calibration->hash)) candidate.begin = share;
+  ESPALIER_ASSIGN_OR_RETURN(
+      candidate.reformation,
+      model->Reform(candidate.subnet, spec, *calibration, control, 0, candidate.begin));
+  return candidate;
+}
+
+absl::Status TaskExecutor::Timed(v1::TaskResult* result,
+                                 const std::function<absl::Status()>& work) {
+  const auto start = options_.now();
+  const absl::Status status = work();
+  result->set_seconds(std::chrono::duration<double>(options_.now() - start).count());
+  return status;
+}
+
+}  // namespace espalier
