@@ -8,6 +8,12 @@
 #include "common/grpc_status.h"
 
 namespace espalier {
+namespace {
+
+// The rate limit of early heartbeats, unless a tenth of the period is less.
+constexpr std::chrono::steady_clock::duration kSoon = std::chrono::milliseconds(250);
+
+}  // namespace
 
 AttachSession::AttachSession(v1::WorkerService::StubInterface* stub, v1::Hello hello,
                              Handlers handlers)
@@ -96,7 +102,8 @@ bool AttachSession::NextMessage(Clock::time_point welcome_deadline, v1::WorkerMe
 }
 
 AttachSession::Clock::time_point AttachSession::HeartbeatDue() const {
-  return last_heartbeat_ + (heartbeat_soon_ ? heartbeat_period_ / 10 : heartbeat_period_);
+  const Clock::duration soon = std::min(heartbeat_period_ / 10, kSoon);
+  return last_heartbeat_ + (heartbeat_soon_ ? soon : heartbeat_period_);
 }
 
 bool AttachSession::welcomed() const {

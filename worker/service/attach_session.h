@@ -37,7 +37,7 @@ class AttachSession {
   bool welcomed() const;
 
   void Send(const v1::TaskResult& result);
-  // Sends the next heartbeat as soon as the rate limit, a tenth of the period, allows.
+  // Sends the next heartbeat as soon as the rate limit (a few a second) allows.
   void HeartbeatSoon();
   // Sends what is waiting and a goodbye, then half-closes; the coordinator ends the stream. Before
   // the welcome, as Abort.

@@ -33,6 +33,8 @@ class WorkerTest : public ::testing::Test {
     WriteTinyModel(folder_ / "model", 1);
   }
 
+  // An address of this test alone, where nobody listens at first.
+  std::string Socket() const { return "unix:" + (folder_ / "socket").string(); }
   std::unique_ptr<Worker> StartWorker(const std::string& address,
                                       milliseconds connect_timeout = milliseconds(0)) {
     auto worker = Worker::Start({.coordinator = address,
@@ -123,20 +125,17 @@ TEST_F(WorkerTest, HeartbeatsGoOnWhileATaskIsBusy) {
   EXPECT_FALSE(result->has_error()) << result->error().message();
 }
 
-// With a heartbeat every 3.6 s and at most every 0.36 s, only progress can explain one that names
-// the task.
+// With a heartbeat once an hour, only progress can explain one that names the task.
 TEST_F(WorkerTest, BigStepsAreReportedBeforeThePeriodEnds) {
-  ScriptedCoordinator coordinator({.heartbeat_milliseconds = 3600});
+  ScriptedCoordinator coordinator({.heartbeat_milliseconds = 3'600'000});
   const auto worker = StartWorker(coordinator.address());
   ASSERT_TRUE(coordinator.WaitForStreams(1));
   fake_->Block();
   SendText(&coordinator);
   coordinator.SendTask(EvaluateTask(1));
-  const auto begin = std::chrono::steady_clock::now();
-  ASSERT_TRUE(coordinator.WaitFor([](const v1::WorkerMessage& message) {
+  EXPECT_TRUE(coordinator.WaitFor([](const v1::WorkerMessage& message) {
     return message.heartbeat().task_id() == 1 && message.heartbeat().progress() == 0.5;
   }));
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(3600));
   fake_->Release();
 }
 
@@ -191,16 +190,12 @@ TEST_F(WorkerTest, RejoinsAsNewAfterALostStream) {
 }
 
 TEST_F(WorkerTest, ComesBackToACoordinatorThatWasRestarted) {
-  std::string address;
-  {
-    ScriptedCoordinator first;
-    address = first.address();
-    const auto worker = StartWorker(address);
-    ASSERT_TRUE(first.WaitForStreams(1));
-    first.Shutdown();
-    ScriptedCoordinator second({.address = address});
-    ASSERT_TRUE(second.WaitForStreams(1));
-  }
+  ScriptedCoordinator first({.address = Socket()});
+  const auto worker = StartWorker(Socket());
+  ASSERT_TRUE(first.WaitForStreams(1));
+  first.Shutdown();
+  ScriptedCoordinator second({.address = Socket()});
+  EXPECT_TRUE(second.WaitForStreams(1));
 }
 
 TEST_F(WorkerTest, SecondDeliveryOfADoneTaskIsAnsweredFromWhatIsKept) {
@@ -222,17 +217,13 @@ TEST_F(WorkerTest, SecondDeliveryOfADoneTaskIsAnsweredFromWhatIsKept) {
 }
 
 TEST_F(WorkerTest, GivesUpOnACoordinatorThatIsNotThere) {
-  std::string address;
-  {
-    ScriptedCoordinator coordinator;  // to know a port where nobody listens
-    address = coordinator.address();
-  }
+  const std::string address = Socket();
   const auto worker = StartWorker(address, milliseconds(300));
   const absl::Status status = worker->Wait();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(status.message(), HasSubstr(address));
   EXPECT_THAT(status.message(), HasSubstr("0.3 s"));
-  EXPECT_THAT(status.message(), HasSubstr("refused"));
+  EXPECT_THAT(status.message(), HasSubstr("No such file"));  // the network's reason
 }
 
 TEST_F(WorkerTest, GivesUpOnACoordinatorThatNeverAnswers) {
@@ -287,12 +278,7 @@ TEST_F(WorkerTest, StopHandsBackTheRunningTask) {
 }
 
 TEST_F(WorkerTest, StopsWhileItTriesToConnect) {
-  std::string address;
-  {
-    ScriptedCoordinator coordinator;
-    address = coordinator.address();
-  }
-  const auto worker = StartWorker(address);
+  const auto worker = StartWorker(Socket());
   worker->Stop();
   EXPECT_EQ(worker->Wait(), absl::OkStatus());
 }
