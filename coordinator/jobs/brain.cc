@@ -262,8 +262,7 @@ void Brain::CancelAssignments(const Step& step, JobId job) {
     }
     AttachedWorker* worker = workers_.Find(it->second.worker);
     workers_.Unassign(*worker, it->first);
-    step.actions->push_back(
-        SendCancel{.worker = worker->key, .task = it->first, .epoch = worker->epoch});
+    step.actions->push_back(SendCancel{.worker = worker->key, .task = it->first});
     it = assignments_.erase(it);
   }
 }

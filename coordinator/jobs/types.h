@@ -269,7 +269,6 @@ struct SendTask {
 struct SendCancel {
   WorkerKey worker = 0;
   TaskId task = 0;
-  uint64_t epoch = 0;
 };
 
 struct SendAck {

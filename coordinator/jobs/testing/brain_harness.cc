@@ -1,0 +1,99 @@
+#include "coordinator/jobs/testing/brain_harness.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace espalier::testing_fakes {
+
+BrainHarness::BrainHarness()
+    : brain_({.lease = kHarnessLease, .most_failures = 2, .version = kTestVersion}, &searches_) {}
+
+void BrainHarness::Handle(const Event& event) {
+  brain_.Handle(event, now_, &actions_);
+  Collect();
+}
+
+void BrainHarness::Collect() {
+  for (const SendTask& task : Taken<SendTask>()) open_.push_back(task);
+  for (const AppendPopulation& append : Taken<AppendPopulation>()) {
+    populations_[append.job] += append.lines;
+  }
+  for (const SendCancel& cancel : Taken<SendCancel>()) {
+    std::erase_if(open_, [&](const SendTask& task) { return task.task == cancel.task; });
+  }
+  // Carrying these out takes another step, which may ask for more.
+  for (const PrepareJob& prepare : Taken<PrepareJob>()) {
+    Handle(JobPrepared{.job = prepare.job, .prepared = Prepared(*prepare.spec)});
+  }
+}
+
+JobId BrainHarness::Submit(const JobSpec& spec) {
+  const absl::StatusOr<JobId> id = brain_.Submit(spec, "", now_, &actions_);
+  Collect();
+  return *id;
+}
+
+void BrainHarness::Attach(WorkerKey worker) {
+  Handle(WorkerAttached{.worker = worker, .info = Info(absl::StrCat("host-", worker))});
+}
+
+void BrainHarness::Heartbeat(WorkerKey worker, TaskId task, double progress) {
+  Handle(WorkerHeartbeat{.worker = worker, .task = task, .progress = progress, .activity = "busy"});
+}
+
+void BrainHarness::AnswerWith(const SendTask& task, const Outcome& outcome) {
+  std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });
+  Handle(TaskFinished{.worker = task.worker,
+                      .task = task.task,
+                      .epoch = task.epoch,
+                      .status = absl::OkStatus(),
+                      .outcome = outcome,
+                      .seconds = 0.5});
+}
+
+void BrainHarness::Answer(const SendTask& task) {
+  AnswerWith(task, FakeAnswer(task.work, task.model));
+}
+
+void BrainHarness::FailWith(const SendTask& task, const absl::Status& status) {
+  std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });
+  Handle(TaskFinished{.worker = task.worker,
+                      .task = task.task,
+                      .epoch = task.epoch,
+                      .status = status,
+                      .outcome = {},
+                      .seconds = 0.5});
+}
+
+void BrainHarness::RunUntil(const std::function<bool(const SendTask&)>& stop) {
+  while (true) {
+    for (const FinishOutput& finish : Taken<FinishOutput>()) {
+      Handle(OutputDone{.job = finish.job, .status = absl::OkStatus()});
+    }
+    for (const SendTask& task : open_) {
+      if (stop(task)) return;
+    }
+    if (open_.empty()) return;
+    const SendTask next = open_.front();
+    Advance(1);
+    Answer(next);
+  }
+}
+
+void BrainHarness::RunToEnd() {
+  RunUntil([](const SendTask&) { return false; });
+}
+
+std::string BrainHarness::Messages() {
+  std::string messages;
+  for (const PublishEvent& event : Taken<PublishEvent>()) {
+    if (!event.message.empty()) absl::StrAppend(&messages, event.message, "\n");
+  }
+  return messages;
+}
+
+std::string BrainHarness::Population(JobId id) const {
+  const auto it = populations_.find(id);
+  return it == populations_.end() ? "" : it->second;
+}
+
+}  // namespace espalier::testing_fakes

@@ -1,0 +1,95 @@
+// espalier-coordinator: owns jobs, hands their work to workers.
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "common/version.h"
+#include "coordinator/service/listen_address.h"
+#include "coordinator/service/server.h"
+
+namespace espalier {
+namespace {
+
+constexpr int kBadUsage = 2;
+
+struct Flags {
+  std::string listen = "127.0.0.1:7070";
+  int heartbeat_ms = 2000;
+  int lease_ms = 10000;
+  bool insecure = false;
+};
+
+void AddFlags(CLI::App& app, Flags& flags) {
+  app.add_option(
+         "--listen", flags.listen,
+         "Address for clients and workers: HOST:PORT, [IPV6]:PORT (port 0: any free one) or "
+         "unix:/PATH")
+      ->capture_default_str();
+  app.add_option("--heartbeat-ms", flags.heartbeat_ms, "How often workers report, in milliseconds")
+      ->check(CLI::Range(1, 3600 * 1000))
+      ->capture_default_str();
+  app.add_option(
+         "--lease-ms", flags.lease_ms,
+         "A worker that was not heard of for so long is given up and its tasks go to others; "
+         "at least three heartbeats")
+      ->check(CLI::Range(3, 3 * 3600 * 1000))
+      ->capture_default_str();
+  app.add_flag("--insecure", flags.insecure,
+               "Allow an address that other machines can reach although nothing is encrypted or "
+               "authenticated");
+  app.set_version_flag("--version", std::string(kVersion));
+}
+
+absl::Status CheckReach(const Flags& flags) {
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(flags.listen);
+  if (!address.ok()) return address.status();
+  if (address->IsLoopback() || flags.insecure) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--listen " + flags.listen +
+      " can be reached from other machines, and connections are neither encrypted nor "
+      "authenticated; listen on 127.0.0.1, or add --insecure if the network is trusted");
+}
+
+absl::Status Serve(const Flags& flags) {
+  if (absl::Status status = CheckReach(flags); !status.ok()) return status;
+  // Before any thread exists, so that all of them leave these signals to sigwait.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  absl::StatusOr<std::unique_ptr<CoordinatorServer>> server =
+      CoordinatorServer::Start({.listen = flags.listen,
+                                .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
+                                .lease = std::chrono::milliseconds(flags.lease_ms)});
+  if (!server.ok()) return server.status();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  spdlog::info("{}: shutting down", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  (*server)->Shutdown();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "espalier-coordinator: takes jobs from clients (espalier submit) and hands their work to the "
+      "workers that attach (espalier-worker --coordinator ADDRESS)."};
+  app.footer("It runs until SIGINT or SIGTERM. Messages go to standard error.");
+  espalier::Flags flags;
+  espalier::AddFlags(app, flags);
+  CLI11_PARSE(app, argc, argv);
+  spdlog::set_default_logger(spdlog::stderr_color_mt("espalier-coordinator"));
+  const absl::Status status = espalier::Serve(flags);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "espalier-coordinator: %s\n", std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) ? espalier::kBadUsage : 1;
+}

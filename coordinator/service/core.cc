@@ -1,0 +1,324 @@
+#include "coordinator/service/core.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "common/version.h"
+#include "coordinator/service/messages.h"
+
+namespace espalier {
+namespace {
+
+constexpr char kStopping[] = "the coordinator is shutting down";
+constexpr std::chrono::milliseconds kTick{50};
+
+int64_t UnixMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+CoordinatorCore::CoordinatorCore(const Options& options, const SearchFactory* searches)
+    : options_(options),
+      start_(std::chrono::steady_clock::now()),
+      start_unix_ms_(UnixMs()),
+      brain_({.lease = options.lease.count(), .version = std::string(kVersion)}, searches),
+      ticker_([this] { Tick(); }) {}
+
+CoordinatorCore::~CoordinatorCore() { Shutdown(); }
+
+TimeMs CoordinatorCore::Now() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                               start_)
+      .count();
+}
+
+void CoordinatorCore::Tick() {
+  MutexLock lock(&mutex_);
+  auto next = std::chrono::steady_clock::now() + kTick;
+  while (!stopping_) {
+    if (stopped_.WaitUntil(&mutex_, next)) continue;
+    FeedLocked(espalier::Tick{});
+    next = std::chrono::steady_clock::now() + kTick;
+  }
+}
+
+void CoordinatorCore::Shutdown() {
+  {
+    MutexLock lock(&mutex_);
+    if (!stopping_) {
+      Actions actions;
+      brain_.CancelAll(kStopping, Now(), &actions);
+      CarryOut(actions);
+      stopping_ = true;
+      stopped_.NotifyAll();
+      logs_.EndAll(absl::UnavailableError(kStopping));
+      while (!streams_.empty()) {
+        CloseStream(streams_.begin()->first, absl::UnavailableError(kStopping));
+      }
+    }
+  }
+  if (ticker_.joinable()) ticker_.join();
+  preparer_.Finish();
+  writer_.Finish();
+}
+
+absl::Status CoordinatorCore::RefuseWhenStopping() const {
+  return stopping_ ? absl::UnavailableError(kStopping) : absl::OkStatus();
+}
+
+// ---- Workers ----
+
+WorkerKey CoordinatorCore::Attach(const v1::Hello& hello, std::shared_ptr<WorkerStream> stream) {
+  MutexLock lock(&mutex_);
+  const WorkerKey key = ++last_key_;
+  if (stopping_) {
+    stream->Close(absl::UnavailableError(kStopping));
+    return key;
+  }
+  spdlog::info("worker {} on {} ({}) attaches", hello.name(), hello.device(), hello.device_name());
+  streams_[key] = std::move(stream);
+  FeedLocked(WorkerAttached{.worker = key, .info = InfoFromMessage(hello)});
+  return key;
+}
+
+void CoordinatorCore::Receive(WorkerKey worker, const v1::WorkerMessage& message) {
+  MutexLock lock(&mutex_);
+  switch (message.message_case()) {
+    case v1::WorkerMessage::kHeartbeat:
+      return FeedLocked(HeartbeatFromMessage(worker, message.heartbeat()));
+    case v1::WorkerMessage::kResult:
+      return FeedLocked(ResultFromMessage(worker, message.result()));
+    case v1::WorkerMessage::kGoodbye:
+      spdlog::info("a worker says goodbye: {}", message.goodbye().reason());
+      FeedLocked(WorkerLeft{.worker = worker, .reason = message.goodbye().reason()});
+      return CloseStream(worker, absl::OkStatus());
+    case v1::WorkerMessage::kHello:
+    case v1::WorkerMessage::MESSAGE_NOT_SET:
+      break;
+  }
+  const absl::Status refusal = absl::InvalidArgumentError(
+      "after the hello, expected a heartbeat, a result or a goodbye; attach again");
+  FeedLocked(WorkerLost{.worker = worker, .reason = "it sent a message that makes no sense"});
+  CloseStream(worker, refusal);
+}
+
+void CoordinatorCore::Detach(WorkerKey worker, const std::string& reason) {
+  MutexLock lock(&mutex_);
+  streams_.erase(worker);
+  FeedLocked(WorkerLost{.worker = worker, .reason = reason});
+}
+
+absl::Status CoordinatorCore::CheckUpload(const UploadKey& key) const {
+  MutexLock lock(&mutex_);
+  return brain_.CheckUpload(key.job, key.task, key.epoch);
+}
+
+absl::StatusOr<std::unique_ptr<ArtifactFile>> CoordinatorCore::CreateArtifact(
+    const UploadKey& key, const std::string& name) {
+  std::shared_ptr<ResultFolder> folder;
+  {
+    MutexLock lock(&mutex_);
+    ESPALIER_RETURN_IF_ERROR(brain_.CheckUpload(key.job, key.task, key.epoch));
+    folder = jobs_[key.job].folder;
+  }
+  return folder->CreateArtifact(key.task, name);
+}
+
+// ---- Clients ----
+
+absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& request) {
+  {
+    MutexLock lock(&mutex_);
+    ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
+    const std::optional<JobId> earlier = brain_.FindSubmission(request.idempotency_key());
+    if (earlier.has_value()) return Message(*earlier);
+  }
+  ESPALIER_ASSIGN_OR_RETURN(const JobSpec spec, CheckSubmission(request.spec_yaml()));
+  absl::StatusOr<std::shared_ptr<ResultFolder>> folder = ResultFolder::Create(spec.output);
+  if (!folder.ok()) {
+    return absl::Status(folder.status().code(),
+                        absl::StrCat("output: ", folder.status().message()));
+  }
+  MutexLock lock(&mutex_);
+  ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
+  Actions actions;
+  ESPALIER_ASSIGN_OR_RETURN(const JobId job,
+                            brain_.Submit(spec, request.idempotency_key(), Now(), &actions));
+  // Without actions it is the job of the same submission, which came in between.
+  if (!actions.empty()) jobs_[job].folder = *std::move(folder);
+  CarryOut(actions);
+  return Message(job);
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::Get(const std::string& id) const {
+  ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  MutexLock lock(&mutex_);
+  return Message(job);
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::Cancel(const std::string& id) {
+  ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  MutexLock lock(&mutex_);
+  Actions actions;
+  ESPALIER_RETURN_IF_ERROR(brain_.Cancel(job, "cancelled by a client", Now(), &actions));
+  CarryOut(actions);
+  return Message(job);
+}
+
+v1::ListJobsResponse CoordinatorCore::ListJobs() const {
+  MutexLock lock(&mutex_);
+  v1::ListJobsResponse response;
+  for (const JobView& view : brain_.Jobs()) *response.add_jobs() = JobMessage(view, start_unix_ms_);
+  return response;
+}
+
+v1::ListWorkersResponse CoordinatorCore::ListWorkers() const {
+  MutexLock lock(&mutex_);
+  v1::ListWorkersResponse response;
+  for (const WorkerView& view : brain_.Workers()) *response.add_workers() = WorkerMessage(view);
+  return response;
+}
+
+absl::Status CoordinatorCore::Follow(const std::string& id, uint64_t after,
+                                     std::shared_ptr<EventSink> sink) {
+  ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  MutexLock lock(&mutex_);
+  ESPALIER_RETURN_IF_ERROR(brain_.Job(job).status());
+  logs_.Follow(job, after, std::move(sink));
+  return absl::OkStatus();
+}
+
+void CoordinatorCore::Forget(const EventSink* sink) {
+  MutexLock lock(&mutex_);
+  logs_.Forget(sink);
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::Message(JobId job) const {
+  ESPALIER_ASSIGN_OR_RETURN(const JobView view, brain_.Job(job));
+  return JobMessage(view, start_unix_ms_);
+}
+
+// ---- The brain and its actions ----
+
+void CoordinatorCore::Feed(const Event& event) {
+  MutexLock lock(&mutex_);
+  FeedLocked(event);
+}
+
+void CoordinatorCore::FeedLocked(const Event& event) {
+  if (stopping_) return;
+  Actions actions;
+  brain_.Handle(event, Now(), &actions);
+  CarryOut(actions);
+}
+
+void CoordinatorCore::CarryOut(const Actions& actions) {
+  for (const Action& action : actions) {
+    std::visit([this](const auto& a) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { Do(a); }, action);
+  }
+}
+
+void CoordinatorCore::SendTo(WorkerKey worker, v1::CoordinatorMessage message) {
+  const auto it = streams_.find(worker);
+  if (it != streams_.end()) it->second->Send(std::move(message));
+}
+
+void CoordinatorCore::CloseStream(WorkerKey worker, const absl::Status& status) {
+  const auto it = streams_.find(worker);
+  if (it == streams_.end()) return;
+  const std::shared_ptr<WorkerStream> stream = std::move(it->second);
+  streams_.erase(it);
+  stream->Close(status);
+}
+
+void CoordinatorCore::Do(const SendWelcome& action) {
+  v1::CoordinatorMessage message;
+  v1::Welcome* welcome = message.mutable_welcome();
+  welcome->set_worker_id(absl::StrCat("worker-", action.number));
+  welcome->set_epoch(action.epoch);
+  welcome->set_heartbeat_milliseconds(static_cast<int32_t>(options_.heartbeat.count()));
+  welcome->set_lease_milliseconds(static_cast<int32_t>(options_.lease.count()));
+  SendTo(action.worker, std::move(message));
+}
+
+void CoordinatorCore::Do(const CloseWorker& action) {
+  spdlog::warn("a worker's stream is closed: {}", std::string(action.status.message()));
+  CloseStream(action.worker, action.status);
+}
+
+void CoordinatorCore::Do(const SendDataSet& action) {
+  SendTo(action.worker, DataSetMessage(*jobs_[action.job].data_sets[action.hash]));
+}
+
+void CoordinatorCore::Do(const SendTask& action) { SendTo(action.worker, TaskMessage(action)); }
+
+void CoordinatorCore::Do(const SendCancel& action) {
+  v1::CoordinatorMessage message;
+  message.mutable_cancel()->set_task_id(action.task);
+  SendTo(action.worker, std::move(message));
+}
+
+void CoordinatorCore::Do(const SendAck& action) {
+  v1::CoordinatorMessage message;
+  message.mutable_ack()->set_task_id(action.task);
+  SendTo(action.worker, std::move(message));
+}
+
+void CoordinatorCore::Do(const PrepareJob& action) {
+  preparer_.Post([this, job = action.job, spec = action.spec] { Prepare(job, *spec); });
+}
+
+void CoordinatorCore::Prepare(JobId job, const JobSpec& spec) {
+  {
+    MutexLock lock(&mutex_);
+    if (jobs_.count(job) == 0) return;  // cancelled while it waited
+  }
+  absl::StatusOr<Preparation> preparation = PrepareTexts(spec);
+  MutexLock lock(&mutex_);
+  const auto it = jobs_.find(job);
+  if (it == jobs_.end()) return;
+  if (!preparation.ok()) {
+    return FeedLocked(JobPrepared{.job = job, .prepared = preparation.status()});
+  }
+  it->second.data_sets = std::move(preparation->data_sets);
+  FeedLocked(JobPrepared{.job = job, .prepared = std::move(preparation->job)});
+}
+
+void CoordinatorCore::Do(const AppendPopulation& action) {
+  writer_.Post([this, folder = jobs_[action.job].folder, action] {
+    const absl::Status status = folder->AppendPopulation(action.lines);
+    if (!status.ok()) Feed(OutputDone{.job = action.job, .status = status});
+  });
+}
+
+void CoordinatorCore::Do(const FinishOutput& action) {
+  writer_.Post([this, folder = jobs_[action.job].folder, action] {
+    Feed(OutputDone{.job = action.job, .status = folder->Finish(action)});
+  });
+}
+
+void CoordinatorCore::Do(const ReleaseJob& action) {
+  const auto it = jobs_.find(action.job);
+  if (it == jobs_.end()) return;
+  it->second.folder->Abandon();
+  // An uncommitted folder is removed with its last reference, on the thread that may wait for
+  // disks.
+  writer_.Post([folder = std::move(it->second.folder)] {});
+  jobs_.erase(it);
+}
+
+void CoordinatorCore::Do(const PublishEvent& action) {
+  if (!action.message.empty()) spdlog::info("job-{}: {}", action.job, action.message);
+  if (!action.error.empty()) spdlog::error("job-{}: {}", action.job, action.error);
+  logs_.Append(action.job,
+               std::make_shared<const v1::JobEvent>(EventMessage(action, start_unix_ms_)),
+               IsFinal(action.state));
+}
+
+}  // namespace espalier

@@ -1,0 +1,127 @@
+// The brain with the world around it: a lock, a clock, the streams, the files, the event logs.
+//
+// Everything that happens goes through the lock to the brain, and the brain's actions are carried
+// out under the same lock, so they keep their order. Nothing under the lock waits for network or
+// disk: streams queue what they are to send, and files are written by background threads.
+#ifndef ESPALIER_COORDINATOR_SERVICE_CORE_H_
+#define ESPALIER_COORDINATOR_SERVICE_CORE_H_
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/mutex.h"
+#include "coordinator/jobs/brain.h"
+#include "coordinator/service/background.h"
+#include "coordinator/service/event_logs.h"
+#include "coordinator/service/preparation.h"
+#include "coordinator/service/result_folder.h"
+#include "espalier/v1/jobs.pb.h"
+#include "espalier/v1/worker.pb.h"
+
+namespace espalier {
+
+// The way to one worker. Must not block, nor call back.
+class WorkerStream {
+ public:
+  virtual ~WorkerStream() = default;
+  virtual void Send(v1::CoordinatorMessage message) = 0;
+  virtual void Close(const absl::Status& status) = 0;  // after what was sent
+};
+
+// Thread-safe.
+class CoordinatorCore {
+ public:
+  struct Options {
+    std::chrono::milliseconds heartbeat{2000};
+    std::chrono::milliseconds lease{10000};
+  };
+
+  // `searches` outlives the core.
+  CoordinatorCore(const Options& options, const SearchFactory* searches);
+  ~CoordinatorCore();  // as Shutdown
+
+  // Workers. The key names the stream from now on; the stream is closed if it is refused.
+  WorkerKey Attach(const v1::Hello& hello, std::shared_ptr<WorkerStream> stream);
+  void Receive(WorkerKey worker, const v1::WorkerMessage& message);
+  void Detach(WorkerKey worker, const std::string& reason);
+
+  // Uploads. ABORTED when the task is not an export in progress under that epoch (any more).
+  struct UploadKey {
+    JobId job = 0;
+    TaskId task = 0;
+    uint64_t epoch = 0;
+  };
+  absl::Status CheckUpload(const UploadKey& key) const;
+  absl::StatusOr<std::unique_ptr<ArtifactFile>> CreateArtifact(const UploadKey& key,
+                                                               const std::string& name);
+
+  // Clients.
+  absl::StatusOr<v1::Job> Submit(const v1::SubmitJobRequest& request);
+  absl::StatusOr<v1::Job> Get(const std::string& id) const;
+  absl::StatusOr<v1::Job> Cancel(const std::string& id);
+  v1::ListJobsResponse ListJobs() const;
+  v1::ListWorkersResponse ListWorkers() const;
+  absl::Status Follow(const std::string& id, uint64_t after, std::shared_ptr<EventSink> sink);
+  void Forget(const EventSink* sink);
+
+  // Cancels what runs, closes all streams, ends all threads. Refuses everything from then on.
+  void Shutdown();
+
+ private:
+  struct JobData {
+    std::shared_ptr<ResultFolder> folder;
+    DataSets data_sets;
+  };
+
+  TimeMs Now() const;
+  void Feed(const Event& event);
+  void FeedLocked(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CarryOut(const Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const SendWelcome& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const CloseWorker& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const SendDataSet& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const SendTask& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const SendCancel& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const SendAck& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const PrepareJob& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const AppendPopulation& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const FinishOutput& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const ReleaseJob& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const PublishEvent& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendTo(WorkerKey worker, v1::CoordinatorMessage message)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseStream(WorkerKey worker, const absl::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RefuseWhenStopping() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<v1::Job> Message(JobId job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Prepare(JobId job, const JobSpec& spec);
+  void Tick();
+
+  const Options options_;
+  const std::chrono::steady_clock::time_point start_;
+  const int64_t start_unix_ms_;
+
+  mutable Mutex mutex_;
+  CondVar stopped_;
+  Brain brain_ ABSL_GUARDED_BY(mutex_);
+  EventLogs logs_ ABSL_GUARDED_BY(mutex_);
+  std::map<WorkerKey, std::shared_ptr<WorkerStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  std::map<JobId, JobData> jobs_ ABSL_GUARDED_BY(mutex_);  // unfinished ones
+  WorkerKey last_key_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // They use everything above.
+  BackgroundThread preparer_;
+  BackgroundThread writer_;
+  std::thread ticker_;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_SERVICE_CORE_H_

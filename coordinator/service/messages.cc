@@ -1,0 +1,289 @@
+#include "coordinator/service/messages.h"
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/utf8.h"
+
+namespace espalier {
+namespace {
+
+std::string Utf8(std::string text) {
+  while (const std::optional<size_t> invalid = InvalidUtf8Offset(text)) text[*invalid] = '?';
+  return text;
+}
+
+Outcome OutcomeFromMessage(const v1::TaskResult& result) {
+  switch (result.outcome_case()) {
+    case v1::TaskResult::kLoad:
+      return LoadResult{.model_hash = result.load().model_hash(),
+                        .weight_bytes = result.load().weight_bytes()};
+    case v1::TaskResult::kCalibrate: {
+      CalibrateResult calibrate;
+      for (const v1::LayerUnitScores& message : result.calibrate().layers()) {
+        LayerScores& layer = calibrate.scores.layers.emplace_back();
+        for (const auto& group : message.attention()) {
+          layer.attention.emplace_back(group.pairs().begin(), group.pairs().end());
+        }
+        layer.mlp.assign(message.mlp().begin(), message.mlp().end());
+      }
+      return calibrate;
+    }
+    case v1::TaskResult::kEvaluate: {
+      const v1::EvaluateOutcome& message = result.evaluate();
+      return EvaluateResult{.nll_sums = {message.nll_sums().begin(), message.nll_sums().end()},
+                            .predictions_per_sequence = message.predictions_per_sequence()};
+    }
+    case v1::TaskResult::kReform: {
+      ReformResult reform;
+      for (const v1::LinearError& error : result.reform().errors()) {
+        reform.errors.push_back({.layer = error.layer(),
+                                 .mlp = error.mlp(),
+                                 .before = error.before(),
+                                 .after = error.after()});
+      }
+      return reform;
+    }
+    case v1::TaskResult::kExport:
+      return ExportResult{.bytes = result.export_().bytes()};
+    case v1::TaskResult::OUTCOME_NOT_SET:
+      return std::monostate();
+  }
+  return std::monostate();
+}
+
+void WriteMasks(const std::shared_ptr<const Subnet>& subnet, v1::SubnetMasks* message) {
+  if (subnet == nullptr) return;  // no layers: dense
+  for (const LayerMask& layer : subnet->layers) {
+    v1::LayerMasks* masks = message->add_layers();
+    for (const Bitmask& group : layer.attention) masks->add_attention(group.bytes());
+    masks->set_mlp(layer.mlp.bytes());
+  }
+}
+
+void WriteReformation(const ReformationSpec& spec, const std::string& calibration,
+                      v1::ReformationOptions* message) {
+  switch (spec.method) {
+    case ReformationMethod::kNone:
+      message->set_method("none");
+      return;
+    case ReformationMethod::kClosedForm:
+      message->set_method("closed_form");
+      break;
+    case ReformationMethod::kAdmm:
+      message->set_method("admm");
+      break;
+  }
+  message->set_damping(spec.damping);
+  message->set_rho(spec.rho);
+  message->set_iterations(spec.iterations);
+  message->set_calibration(calibration);
+}
+
+void WriteWork(const LoadWork&, v1::Task* task) { task->mutable_load(); }
+void WriteWork(const CalibrateWork& work, v1::Task* task) {
+  task->mutable_calibrate()->set_data_set(work.data_set);
+  task->mutable_calibrate()->set_damping(work.damping);
+}
+void WriteWork(const EvaluateWork& work, v1::Task* task) {
+  v1::EvaluateTask* evaluate = task->mutable_evaluate();
+  WriteMasks(work.subnet, evaluate->mutable_subnet());
+  evaluate->set_data_set(work.data_set);
+  evaluate->set_first_sequence(work.first);
+  evaluate->set_sequence_count(work.count);
+  WriteReformation(work.reformation, work.calibration, evaluate->mutable_reformation());
+}
+void WriteWork(const ReformWork& work, v1::Task* task) {
+  WriteMasks(work.subnet, task->mutable_reform()->mutable_subnet());
+  WriteReformation(work.reformation, work.calibration,
+                   task->mutable_reform()->mutable_reformation());
+}
+void WriteWork(const ExportWork& work, v1::Task* task) {
+  WriteMasks(work.subnet, task->mutable_export_()->mutable_subnet());
+  WriteReformation(work.reformation, work.calibration,
+                   task->mutable_export_()->mutable_reformation());
+}
+
+v1::JobState StateMessage(JobState state) {
+  switch (state) {
+    case JobState::kQueued:
+      return v1::JOB_STATE_QUEUED;
+    case JobState::kRunning:
+      return v1::JOB_STATE_RUNNING;
+    case JobState::kSucceeded:
+      return v1::JOB_STATE_SUCCEEDED;
+    case JobState::kFailed:
+      return v1::JOB_STATE_FAILED;
+    case JobState::kCancelled:
+      return v1::JOB_STATE_CANCELLED;
+  }
+  return v1::JOB_STATE_UNSPECIFIED;
+}
+
+v1::JobPhase PhaseMessage(JobPhase phase) {
+  switch (phase) {
+    case JobPhase::kLoad:
+      return v1::JOB_PHASE_LOAD;
+    case JobPhase::kCalibrate:
+      return v1::JOB_PHASE_CALIBRATE;
+    case JobPhase::kInitialize:
+      return v1::JOB_PHASE_INITIALIZE;
+    case JobPhase::kSearch:
+      return v1::JOB_PHASE_SEARCH;
+    case JobPhase::kReform:
+      return v1::JOB_PHASE_REFORM;
+    case JobPhase::kEvaluate:
+      return v1::JOB_PHASE_EVALUATE;
+    case JobPhase::kExport:
+      return v1::JOB_PHASE_EXPORT;
+  }
+  return v1::JOB_PHASE_UNSPECIFIED;
+}
+
+void WriteProgress(const ProgressView& view, v1::Progress* message) {
+  message->set_phase(PhaseMessage(view.phase));
+  message->set_done(view.done);
+  message->set_total(view.total);
+  message->set_unit(view.unit);
+  message->set_units_per_second(view.units_per_second);
+  message->set_eta_seconds(view.eta_seconds);
+  message->set_best_perplexity(view.best_perplexity);
+  message->set_ratio(view.ratio);
+  message->set_generation(view.generation);
+  message->set_waiting_for(view.waiting_for);
+}
+
+void WriteMeasurement(const MeasurementView& view, v1::Measurement* message) {
+  message->set_parameters(view.parameters);
+  message->set_ratio(view.ratio);
+  message->set_perplexity(view.perplexity);
+  message->set_search_perplexity(view.search_perplexity);
+  message->set_tokens_per_second(view.tokens_per_second);
+}
+
+void WriteResult(const ResultView& view, v1::Result* message) {
+  WriteMeasurement(view.dense, message->mutable_dense());
+  WriteMeasurement(view.initial, message->mutable_initial());
+  WriteMeasurement(view.searched, message->mutable_searched());
+  WriteMeasurement(view.reformed, message->mutable_reformed());
+  message->set_output(Utf8(view.output));
+  message->set_held_out(view.held_out);
+  message->set_candidates(view.candidates);
+  message->set_seconds(view.seconds);
+}
+
+}  // namespace
+
+std::string JobName(JobId job) { return absl::StrCat("job-", job); }
+
+absl::StatusOr<JobId> ParseJobName(const std::string& name) {
+  JobId id = 0;
+  absl::string_view digits = name;
+  if (absl::ConsumePrefix(&digits, "job-") && absl::SimpleAtoi(digits, &id) &&
+      JobName(id) == name) {
+    return id;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", Utf8(name), "\" is no job id; ids look like job-1"));
+}
+
+WorkerInfo InfoFromMessage(const v1::Hello& hello) {
+  return {.name = hello.name(),
+          .device = hello.device(),
+          .device_name = hello.device_name(),
+          .memory_bytes = hello.memory_bytes(),
+          .threads = hello.threads(),
+          .version = hello.version()};
+}
+
+WorkerHeartbeat HeartbeatFromMessage(WorkerKey worker, const v1::Heartbeat& heartbeat) {
+  return {.worker = worker,
+          .task = heartbeat.task_id(),
+          .progress = heartbeat.progress(),
+          .activity = heartbeat.activity()};
+}
+
+TaskFinished ResultFromMessage(WorkerKey worker, const v1::TaskResult& result) {
+  TaskFinished event;
+  event.worker = worker;
+  event.task = result.task_id();
+  event.epoch = result.epoch();
+  event.seconds = result.seconds();
+  event.outcome = OutcomeFromMessage(result);
+  const auto code = static_cast<absl::StatusCode>(result.error().code());
+  if (result.has_error() && code != absl::StatusCode::kOk) {
+    event.status = absl::Status(code, result.error().message());
+  } else if (result.outcome_case() == v1::TaskResult::OUTCOME_NOT_SET) {
+    event.status = absl::InvalidArgumentError("malformed answer: neither an outcome nor an error");
+  }
+  return event;
+}
+
+v1::CoordinatorMessage TaskMessage(const SendTask& action) {
+  v1::CoordinatorMessage message;
+  v1::Task* task = message.mutable_task();
+  task->set_id(action.task);
+  task->set_epoch(action.epoch);
+  task->set_job_id(JobName(action.job));
+  task->mutable_model()->set_path(Utf8(action.model.path));
+  task->mutable_model()->set_precision(std::string(PrecisionName(action.model.precision)));
+  task->mutable_model()->set_hash(action.model.hash);
+  std::visit([&](const auto& work) { WriteWork(work, task); }, action.work);
+  return message;
+}
+
+v1::CoordinatorMessage DataSetMessage(const TokenSequences& sequences) {
+  v1::CoordinatorMessage message;
+  v1::DataSet* data_set = message.mutable_data_set();
+  data_set->set_hash(sequences.hash);
+  data_set->set_sequence_length(sequences.sequence_length);
+  data_set->mutable_tokens()->Add(sequences.tokens.begin(), sequences.tokens.end());
+  return message;
+}
+
+v1::Job JobMessage(const JobView& view, int64_t unix_ms) {
+  v1::Job message;
+  message.set_id(JobName(view.id));
+  message.set_name(Utf8(view.spec->name));
+  message.set_state(StateMessage(view.state));
+  WriteProgress(view.progress, message.mutable_progress());
+  message.set_error(Utf8(view.error));
+  if (view.result != nullptr && view.state == JobState::kSucceeded) {
+    WriteResult(*view.result, message.mutable_result());
+  }
+  message.set_created_unix_ms(unix_ms + view.created);
+  if (IsFinal(view.state)) message.set_finished_unix_ms(unix_ms + view.finished);
+  message.set_spec_yaml(Utf8(JobSpecToYaml(*view.spec)));
+  message.set_output(Utf8(view.spec->output));
+  return message;
+}
+
+v1::JobEvent EventMessage(const PublishEvent& event, int64_t unix_ms) {
+  v1::JobEvent message;
+  message.set_number(event.number);
+  message.set_unix_ms(unix_ms + event.time);
+  message.set_state(StateMessage(event.state));
+  WriteProgress(event.progress, message.mutable_progress());
+  message.set_message(Utf8(event.message));
+  if (event.result != nullptr) WriteResult(*event.result, message.mutable_result());
+  message.set_error(Utf8(event.error));
+  return message;
+}
+
+v1::Worker WorkerMessage(const WorkerView& view) {
+  v1::Worker message;
+  message.set_id(absl::StrCat("worker-", view.number));
+  message.set_name(view.info.name);
+  message.set_device(view.info.device);
+  message.set_device_name(view.info.device_name);
+  message.set_memory_bytes(view.info.memory_bytes);
+  message.set_activity(view.activity);
+  message.set_progress(view.progress);
+  message.set_tasks_done(view.tasks_done);
+  return message;
+}
+
+}  // namespace espalier

@@ -1,0 +1,138 @@
+#include "coordinator/service/result_folder.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/model_folder.h"
+#include "common/status_macros.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kUploads[] = ".uploads";
+
+bool IsPlainCharacter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+absl::Status CheckArtifactName(const std::string& name) {
+  absl::string_view file = name;
+  if (absl::ConsumePrefix(&file, "compact/") && !file.empty() && file.front() != '.' &&
+      std::all_of(file.begin(), file.end(), IsPlainCharacter)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("artifact name \"", name, "\": expected compact/ and a plain file name"));
+}
+
+absl::Status FileError(const std::error_code& error, const char* what, const fs::path& path) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot ", what, " ", path.string(), ": ", error.message()));
+}
+
+absl::Status CheckCompact(const fs::path& compact, const Subnet& expected) {
+  ESPALIER_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(compact));
+  if (folder.masks.has_value() && *folder.masks == expected) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(compact.string(), ": the worker exported another subnet than it was told to"));
+}
+
+}  // namespace
+
+absl::Status ArtifactFile::Append(int64_t offset, std::string_view bytes) {
+  if (offset != size_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a chunk for offset ", offset, " came where offset ", size_, " was due"));
+  }
+  ESPALIER_RETURN_IF_ERROR(writer_->Append(bytes));
+  hash_.Update(bytes);
+  size_ += static_cast<int64_t>(bytes.size());
+  return absl::OkStatus();
+}
+
+absl::Status ArtifactFile::Close(const std::string& sha256) {
+  const std::string actual = hash_.HexDigest();
+  if (actual != sha256) {
+    return absl::DataLossError(
+        absl::StrCat("the file has SHA-256 ", actual, " here, but the sender says ", sha256));
+  }
+  return writer_->Close();
+}
+
+absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target) {
+  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> directory,
+                            StagedDirectory::Create(target));
+  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> population,
+                            FileWriter::Create(directory->staging() / "population.jsonl"));
+  std::shared_ptr<ResultFolder> folder(new ResultFolder(std::move(directory)));
+  MutexLock lock(&folder->mutex_);
+  folder->population_ = std::move(population);
+  return folder;
+}
+
+ResultFolder::ResultFolder(std::unique_ptr<StagedDirectory> directory)
+    : directory_(std::move(directory)) {}
+
+absl::Status ResultFolder::AppendPopulation(std::string_view lines) {
+  MutexLock lock(&mutex_);
+  return population_->Append(lines);
+}
+
+fs::path ResultFolder::UploadPath(TaskId task) const {
+  return directory_->staging() / kUploads / std::to_string(task);
+}
+
+absl::StatusOr<std::unique_ptr<ArtifactFile>> ResultFolder::CreateArtifact(
+    TaskId task, const std::string& name) {
+  ESPALIER_RETURN_IF_ERROR(CheckArtifactName(name));
+  MutexLock lock(&mutex_);
+  if (sealed_) return absl::FailedPreconditionError("this job's result is complete already");
+  const fs::path path = UploadPath(task) / name;
+  std::error_code error;
+  fs::create_directories(path.parent_path(), error);
+  if (error) return FileError(error, "create", path.parent_path());
+  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> writer, FileWriter::Create(path));
+  return std::make_unique<ArtifactFile>(std::move(writer));
+}
+
+absl::Status ResultFolder::Seal(TaskId task) {
+  MutexLock lock(&mutex_);
+  if (std::exchange(sealed_, true)) return absl::InternalError("the result was finished twice");
+  ESPALIER_RETURN_IF_ERROR(population_->Close());
+  const fs::path compact = directory_->staging() / "compact";
+  std::error_code error;
+  fs::rename(UploadPath(task) / "compact", compact, error);
+  if (error) return FileError(error, "take the uploaded", compact);
+  fs::remove_all(directory_->staging() / kUploads, error);
+  if (error) return FileError(error, "remove", directory_->staging() / kUploads);
+  return absl::OkStatus();
+}
+
+absl::Status ResultFolder::Finish(const FinishOutput& order) {
+  ESPALIER_RETURN_IF_ERROR(Seal(order.task));
+  const fs::path& staging = directory_->staging();
+  ESPALIER_RETURN_IF_ERROR(CheckCompact(staging / "compact", *order.subnet));
+  ESPALIER_RETURN_IF_ERROR(WritePadded(staging / "compact", staging / "padded"));
+  for (const FinishOutput::File& file : order.files) {
+    ESPALIER_RETURN_IF_ERROR(WriteFileAtomically(staging / file.name, file.contents));
+  }
+  {
+    MutexLock lock(&commit_mutex_);
+    if (abandoned_) return absl::CancelledError("the job was cancelled");
+  }
+  return directory_->Commit();
+}
+
+void ResultFolder::Abandon() {
+  MutexLock lock(&commit_mutex_);
+  abandoned_ = true;
+}
+
+}  // namespace espalier

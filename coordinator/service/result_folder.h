@@ -1,0 +1,72 @@
+// The result folder of one job while it is written: the staged directory, the population log, what
+// workers upload, and the commit.
+#ifndef ESPALIER_COORDINATOR_SERVICE_RESULT_FOLDER_H_
+#define ESPALIER_COORDINATOR_SERVICE_RESULT_FOLDER_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/file.h"
+#include "common/mutex.h"
+#include "common/sha256.h"
+#include "coordinator/jobs/types.h"
+
+namespace espalier {
+
+// One file of one export attempt, front to back. Not thread-safe.
+class ArtifactFile {
+ public:
+  explicit ArtifactFile(std::unique_ptr<FileWriter> writer) : writer_(std::move(writer)) {}
+
+  // INVALID_ARGUMENT unless `offset` is where the last chunk ended.
+  absl::Status Append(int64_t offset, std::string_view bytes);
+  // DATA_LOSS unless all bytes have the hash `sha256`.
+  absl::Status Close(const std::string& sha256);
+  int64_t size() const { return size_; }
+
+ private:
+  const std::unique_ptr<FileWriter> writer_;
+  Sha256 hash_;
+  int64_t size_ = 0;
+};
+
+// Thread-safe.
+class ResultFolder {
+ public:
+  // As StagedDirectory::Create: fails now if the target is taken or its parent cannot be written.
+  static absl::StatusOr<std::shared_ptr<ResultFolder>> Create(const std::filesystem::path& target);
+
+  absl::Status AppendPopulation(std::string_view lines);
+
+  // A file of the export attempt `task`. Each attempt has a place of its own, so that a stale one
+  // cannot spoil another. INVALID_ARGUMENT unless `name` is compact/<plain file name>.
+  absl::StatusOr<std::unique_ptr<ArtifactFile>> CreateArtifact(TaskId task,
+                                                               const std::string& name);
+
+  // Takes the compact model of that attempt, checks it, makes the padded copy, writes the files in
+  // their order, and commits. Nothing more can be uploaded then. CANCELLED after Abandon.
+  absl::Status Finish(const FinishOutput& order);
+
+  // Unless the commit has begun, there will be none. Does not wait for any disk.
+  void Abandon();
+
+ private:
+  explicit ResultFolder(std::unique_ptr<StagedDirectory> directory);
+  std::filesystem::path UploadPath(TaskId task) const;
+  absl::Status Seal(TaskId task);
+
+  const std::unique_ptr<StagedDirectory> directory_;
+  Mutex mutex_;
+  std::unique_ptr<FileWriter> population_ ABSL_GUARDED_BY(mutex_);
+  bool sealed_ ABSL_GUARDED_BY(mutex_) = false;  // no uploads any more
+  Mutex commit_mutex_;
+  bool abandoned_ ABSL_GUARDED_BY(commit_mutex_) = false;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_SERVICE_RESULT_FOLDER_H_

@@ -1,0 +1,97 @@
+#include "coordinator/service/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "coordinator/service/core.h"
+#include "coordinator/service/job_service.h"
+#include "coordinator/service/listen_address.h"
+#include "coordinator/service/worker_service.h"
+
+namespace espalier {
+namespace {
+
+constexpr int kMaxMessageBytes = 64 << 20;
+// For calls to end by themselves at shutdown, before they are cancelled.
+constexpr std::chrono::seconds kShutdownGrace{2};
+
+absl::Status CheckOptions(const CoordinatorOptions& options) {
+  if (options.heartbeat.count() < 1 || options.lease < 3 * options.heartbeat) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a lease of ", options.lease.count(), " ms with a heartbeat every ",
+                     options.heartbeat.count(), " ms; it must last at least three heartbeats"));
+  }
+  return absl::OkStatus();
+}
+
+class CoordinatorServerImpl final : public CoordinatorServer {
+ public:
+  explicit CoordinatorServerImpl(const CoordinatorOptions& options)
+      : core_({.heartbeat = options.heartbeat, .lease = options.lease}, &searches_),
+        workers_(&core_),
+        jobs_(&core_) {}
+
+  ~CoordinatorServerImpl() override { Shutdown(); }
+
+  absl::Status Listen(const ListenAddress& address) {
+    ESPALIER_RETURN_IF_ERROR(ProbeListen(address));
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    builder.SetMaxSendMessageSize(kMaxMessageBytes);
+    int port = 0;
+    builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&workers_);
+    builder.RegisterService(&jobs_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", address.ToString(),
+                       "; check that it is free and that this user may use it"));
+    }
+    address_ = address.ToString(port);
+    return absl::OkStatus();
+  }
+
+  std::string address() const override { return address_; }
+
+  void Shutdown() override {
+    MutexLock lock(&mutex_);
+    if (server_ == nullptr) return;
+    core_.Shutdown();
+    server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+    server_->Wait();
+    server_.reset();
+  }
+
+ private:
+  const EvolutionarySearchFactory searches_;
+  CoordinatorCore core_;
+  WorkerServiceImpl workers_;
+  JobServiceImpl jobs_;
+  std::string address_;
+  Mutex mutex_;
+  std::unique_ptr<grpc::Server> server_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
+    const CoordinatorOptions& options) {
+  ESPALIER_RETURN_IF_ERROR(CheckOptions(options));
+  ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options.listen));
+  auto server = std::make_unique<CoordinatorServerImpl>(options);
+  ESPALIER_RETURN_IF_ERROR(server->Listen(address));
+  spdlog::info("listening on {}", server->address());
+  return server;
+}
+
+}  // namespace espalier
