@@ -1,0 +1,92 @@
+// The fused CPU path against the same computation in plain libtorch operations.
+#include "worker/engine/backend.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include "common/model_folder.h"
+#include "worker/engine/test_model.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kSequences = 3;
+
+class BackendTest : public ::testing::TestWithParam<int64_t> {};
+
+// Relative distance of two tensors.
+double Distance(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / b.norm()).item<double>();
+}
+
+TEST_P(BackendTest, FusedPathEqualsPlainOperations) {
+  const c10::InferenceMode no_autograd;
+  const int64_t length = GetParam();
+  ModelConfig config = TestConfig(6, 2, false);
+  config.rope_scaling = Llama3RopeScaling{.factor = 4,
+                                          .low_freq_factor = 1,
+                                          .high_freq_factor = 4,
+                                          .original_max_position_embeddings = 64};
+  const auto folder = OpenModelFolder(WriteTestModel(config, 21, "backends"));
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  auto model = LoadResidentModel(*folder, at::kFloat, at::kCPU);
+  ASSERT_TRUE(model.ok()) << model.status();
+  model->config = config;  // with the frequency scaling that the test's config.json lacks
+
+  ThreadPool pool(2);
+  const std::unique_ptr<Backend> fused = MakeCpuBackend(&pool);
+  const std::unique_ptr<Backend> plain = MakeTensorBackend();
+  const TokenSequences tokens = RandomTokens(config, kSequences, length, 7);
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    const Subnet subnet =
+        seed == 0 ? Subnet::Dense(config) : RandomTestSubnet(config, 0.55, seed == 3, seed);
+    at::Tensor x = fused->Embed(*model, tokens.tokens.data(), kSequences * length);
+    at::Tensor y = plain->Embed(*model, tokens.tokens.data(), kSequences * length);
+    ASSERT_TRUE(at::equal(x, y));
+    for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+      const LayerSelection selection =
+          SelectLayer(subnet.layers[layer], model->subnet.layers[layer], config);
+      LayerInputs mine;
+      const auto keep = [&](const LayerInputs& inputs) { mine = inputs; };
+      fused->RunLayer(*model, layer, selection, kSequences, length, &x, keep);
+      const auto compare = [&](const LayerInputs& theirs) {
+        if (selection.has_attention()) {
+          EXPECT_LT(Distance(mine.qkv, theirs.qkv), 1e-5);
+          EXPECT_LT(Distance(mine.o, theirs.o), 1e-5);
+        }
+        if (selection.has_mlp()) {
+          EXPECT_LT(Distance(mine.gate_up, theirs.gate_up), 1e-5);
+          EXPECT_LT(Distance(mine.down, theirs.down), 1e-5);
+        }
+      };
+      plain->RunLayer(*model, layer, selection, kSequences, length, &y, compare);
+      ASSERT_LT(Distance(x, y), 1e-5) << "layer " << layer << " mask seed " << seed;
+    }
+    const auto losses = fused->Losses(*model, x, tokens.tokens.data(), kSequences, length);
+    const auto expected = plain->Losses(*model, y, tokens.tokens.data(), kSequences, length);
+    for (int64_t s = 0; s < kSequences; ++s) {
+      EXPECT_NEAR(losses[s], expected[s], 1e-5 * expected[s]);
+    }
+  }
+}
+
+// Within a tile, at its end, over several key blocks, over several steps of the softmax.
+INSTANTIATE_TEST_SUITE_P(Lengths, BackendTest, ::testing::Values(2, 63, 64, 65, 200, 700));
+
+TEST(GramTest, AccumulatesOverCallsAndIsSymmetric) {
+  const c10::InferenceMode no_autograd;
+  ThreadPool pool(2);
+  const std::unique_ptr<Backend> backend = MakeCpuBackend(&pool);
+  const at::Tensor x = at::randn({90, 600}, at::kFloat);
+  at::Tensor gram = at::zeros({600, 600}, at::kFloat);
+  backend->AccumulateGram(x.narrow(0, 0, 50), &gram);
+  backend->AccumulateGram(x.narrow(0, 50, 40), &gram);
+  backend->FinishGram(&gram);
+  const at::Tensor wide = x.to(at::kDouble);
+  EXPECT_LT(Distance(gram.to(at::kDouble), at::mm(wide.t(), wide)), 1e-6);
+  EXPECT_TRUE(at::equal(gram, gram.t()));
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,23 @@
+// The compact model's tensors, from the dense folder and the reformed weights.
+#ifndef ESPALIER_WORKER_ENGINE_COMPACT_EXPORT_H_
+#define ESPALIER_WORKER_ENGINE_COMPACT_EXPORT_H_
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/model_folder.h"
+#include "worker/engine/backend.h"
+#include "worker/engine/engine.h"
+
+namespace espalier {
+
+// Bytes of ExpectedTensors(config, subnet, dtype), in that order. Inherited weights come straight
+// from the folder, so that a model that was evaluated in a narrower type loses nothing.
+absl::Status WriteCompactTensors(const ModelFolder& folder,
+                                 const std::vector<LayerSelection>& selections,
+                                 const Subnet& subnet, DType dtype, const ByteSink& sink,
+                                 const Control& control);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_ENGINE_COMPACT_EXPORT_H_

@@ -1,0 +1,415 @@
+// The fused CPU path.
+//
+// A layer runs in two passes over tiles of 128 rows with the attention between them: norm, q/k/v
+// and rotation; then o, residual, norm, gate and up, SiLU, down and residual, all of it local to a
+// row, so that a tile stays in a core's cache. Tiles are fixed by the shapes alone and each is
+// computed by one thread: results do not depend on the number of threads.
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "worker/engine/backend.h"
+#include "worker/engine/cpu_attention.h"
+#include "worker/engine/cpu_kernels.h"
+#include "worker/engine/cpu_loss.h"
+#include "worker/engine/packed_matrix.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kTileRows = 128;
+constexpr int64_t kRowsAtOnce = 4096;  // of tokens, between two passes; whole sequences
+constexpr int64_t kGramTile = 256;
+
+int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+// A byte buffer that only grows.
+class Buffer {
+ public:
+  char* Ensure(int64_t bytes) {
+    if (!storage_.defined() || static_cast<int64_t>(storage_.nbytes()) < bytes) {
+      storage_ = at::Tensor();
+      storage_ = at::empty({bytes}, at::kByte);
+    }
+    return static_cast<char*>(storage_.data_ptr());
+  }
+  int64_t bytes() const { return storage_.defined() ? static_cast<int64_t>(storage_.nbytes()) : 0; }
+
+ private:
+  at::Tensor storage_;
+};
+
+std::vector<const void*> RowPointers(const at::Tensor& matrix, const std::vector<int64_t>& rows) {
+  const char* data = static_cast<const char*>(matrix.data_ptr());
+  const auto row_bytes = static_cast<int64_t>(matrix.element_size()) * matrix.size(1);
+  std::vector<const void*> pointers;
+  pointers.reserve(rows.size());
+  for (const int64_t row : rows) pointers.push_back(data + row * row_bytes);
+  return pointers;
+}
+
+std::vector<const void*> AllRowPointers(const at::Tensor& matrix) {
+  const char* data = static_cast<const char*>(matrix.data_ptr());
+  const auto row_bytes = static_cast<int64_t>(matrix.element_size()) * matrix.size(1);
+  std::vector<const void*> pointers(matrix.size(0));
+  for (size_t i = 0; i < pointers.size(); ++i) {
+    pointers[i] = data + static_cast<int64_t>(i) * row_bytes;
+  }
+  return pointers;
+}
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(ThreadPool* pool)
+      : kernels_(BestCpuKernels()), pool_(pool), attention_(&kernels_, pool), loss_(&kernels_, pool) {}
+
+  at::Tensor Embed(const ResidentModel& model, const int32_t* tokens, int64_t rows) override;
+  void RunLayer(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
+                int64_t sequences, int64_t length, at::Tensor* x,
+                const LayerObserver& observer) override;
+  std::vector<double> Losses(const ResidentModel& model, const at::Tensor& x, const int32_t* tokens,
+                             int64_t sequences, int64_t length) override;
+  void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override;
+  void FinishGram(at::Tensor* gram) override;
+  int64_t scratch_bytes() const override { return scratch_bytes_; }
+  int64_t activation_bytes() const override { return activation_bytes_; }
+
+ private:
+  // One layer's pieces that a row tile needs.
+  struct Pass {
+    const ResidentLayer* layer = nullptr;
+    const LayerSelection* selection = nullptr;
+    float eps = 0;
+    int64_t d = 0;
+    int64_t length = 0;
+    int64_t attention_stride = 0;  // of the attention's output
+    float* x = nullptr;            // first row of the group of sequences
+    LayerInputs inputs;            // defined when observed
+  };
+
+  ComputeType TypeFor(const ResidentModel& model) const;
+  const RotaryTable& Rotary(const ModelConfig& config, int64_t length);
+  void Pack(const ResidentModel& model, const ResidentLayer& layer,
+            const LayerSelection& selection);
+  void RunGroup(const ResidentModel& model, Pass* pass, int64_t sequences,
+                const LayerObserver& observer);
+  void ProjectTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
+  void OutputTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
+  void MlpTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
+  void Normalise(const Pass& pass, const at::Tensor& weight, int64_t row0, int64_t rows,
+                 char* out, float* row_scratch) const;
+  void AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows, float* x,
+                  int64_t d, float* block) const;
+  void Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
+               int64_t lda) const;
+  void NoteMemory(const at::Tensor& x, const LayerInputs& inputs);
+
+  const CpuKernels& kernels_;
+  ThreadPool* pool_;
+  ComputeType type_ = ComputeType::kFloat32;
+  PackedMatrix qkv_;
+  PackedMatrix o_;
+  PackedMatrix gate_up_;  // blocks of gate and up take turns
+  PackedMatrix down_;
+  CpuAttention attention_;
+  CpuLoss loss_;
+  Buffer attention_out_;
+  std::vector<Buffer> tile_scratch_;
+  RotaryTable rotary_;
+  ModelConfig rotary_config_;
+  int64_t scratch_bytes_ = 0;
+  int64_t activation_bytes_ = 0;
+};
+
+ComputeType CpuBackend::TypeFor(const ResidentModel& model) const {
+  static const ComputeType best = BestTypeForBFloat16();
+  return model.type == at::kBFloat16 ? best : ComputeType::kFloat32;
+}
+
+const RotaryTable& CpuBackend::Rotary(const ModelConfig& config, int64_t length) {
+  if (!rotary_.cos.defined() || rotary_.cos.size(0) < length || !(rotary_config_ == config)) {
+    rotary_ = MakeRotaryTable(config, length);
+    rotary_config_ = config;
+  }
+  return rotary_;
+}
+
+at::Tensor CpuBackend::Embed(const ResidentModel& model, const int32_t* tokens, int64_t rows) {
+  const int64_t d = model.config.hidden_size;
+  at::Tensor x = at::empty({rows, d}, at::kFloat);
+  auto* out = x.data_ptr<float>();
+  const char* table = static_cast<const char*>(model.embedding.data_ptr());
+  pool_->ParallelFor((rows + kTileRows - 1) / kTileRows, [&](int64_t tile, int) {
+    const int64_t end = std::min(rows, (tile + 1) * kTileRows);
+    for (int64_t i = tile * kTileRows; i < end; ++i) {
+      if (model.type == at::kFloat) {
+        std::memcpy(out + i * d, table + tokens[i] * d * 4, d * 4);
+      } else {
+        kernels_.from_bfloat16(reinterpret_cast<const BFloat16Bits*>(table) + tokens[i] * d, d,
+                               out + i * d);
+      }
+    }
+  });
+  return x;
+}
+
+void CpuBackend::Pack(const ResidentModel& model, const ResidentLayer& layer,
+                      const LayerSelection& selection) {
+  const int64_t d = model.config.hidden_size;
+  const auto columns = [&](const at::Tensor& replacement, const at::Tensor& resident,
+                           const std::vector<int64_t>& rows, PackedMatrix* packed) {
+    const bool replaced = replacement.defined();
+    packed->PackColumns(replaced ? AllRowPointers(replacement) : RowPointers(resident, rows),
+                        replaced ? replacement.scalar_type() : model.type, d, type_, kernels_,
+                        pool_);
+  };
+  if (selection.has_attention()) {
+    std::vector<const void*> rows = RowPointers(layer.q, selection.query_rows);
+    for (const at::Tensor* matrix : {&layer.k, &layer.v}) {
+      const std::vector<const void*> more = RowPointers(*matrix, selection.key_rows);
+      rows.insert(rows.end(), more.begin(), more.end());
+    }
+    qkv_.PackRows(rows, model.type, d, type_, kernels_, pool_);
+    columns(selection.o_transposed, layer.o_transposed, selection.query_rows, &o_);
+  }
+  if (selection.has_mlp()) {
+    const std::vector<const void*> gate = RowPointers(layer.gate, selection.channels);
+    const std::vector<const void*> up = RowPointers(layer.up, selection.channels);
+    const auto width = static_cast<int64_t>(gate.size());
+    constexpr int64_t kBlock = PackedMatrix::kColumns;
+    std::vector<const void*> rows(2 * RoundUp(width, kBlock), nullptr);
+    for (int64_t i = 0; i < width; ++i) {
+      const int64_t place = i / kBlock * 2 * kBlock + i % kBlock;
+      rows[place] = gate[i];
+      rows[place + kBlock] = up[i];
+    }
+    gate_up_.PackRows(rows, model.type, d, type_, kernels_, pool_);
+    columns(selection.down_transposed, layer.down_transposed, selection.channels, &down_);
+  }
+}
+
+void CpuBackend::RunLayer(const ResidentModel& model, int64_t layer,
+                          const LayerSelection& selection, int64_t sequences, int64_t length,
+                          at::Tensor* x, const LayerObserver& observer) {
+  if (!selection.has_attention() && !selection.has_mlp()) return;
+  type_ = TypeFor(model);
+  tile_scratch_.resize(pool_->threads());
+  Pack(model, model.layers[layer], selection);
+
+  Pass pass;
+  pass.layer = &model.layers[layer];
+  pass.selection = &selection;
+  pass.eps = static_cast<float>(model.config.rms_norm_eps);
+  pass.d = model.config.hidden_size;
+  pass.length = length;
+  const int64_t at_once = std::max<int64_t>(1, kRowsAtOnce / length);
+  for (int64_t first = 0; first < sequences; first += at_once) {
+    const int64_t count = std::min(at_once, sequences - first);
+    pass.x = x->data_ptr<float>() + first * length * pass.d;
+    RunGroup(model, &pass, count, observer);
+  }
+  NoteMemory(*x, pass.inputs);
+}
+
+void CpuBackend::RunGroup(const ResidentModel& model, Pass* pass, int64_t sequences,
+                          const LayerObserver& observer) {
+  const LayerSelection& selection = *pass->selection;
+  const int64_t rows = sequences * pass->length;
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  if (observer) {
+    const auto make = [rows](int64_t columns) { return at::empty({rows, columns}, at::kFloat); };
+    pass->inputs = LayerInputs();
+    if (selection.has_attention()) {
+      pass->inputs.qkv = make(pass->d);
+      pass->inputs.o = make(static_cast<int64_t>(selection.query_rows.size()));
+    }
+    if (selection.has_mlp()) {
+      pass->inputs.gate_up = make(pass->d);
+      pass->inputs.down = make(static_cast<int64_t>(selection.channels.size()));
+    }
+  }
+  const auto for_tiles = [&](auto&& body) {
+    pool_->ParallelFor(tiles, [&](int64_t tile, int thread) {
+      const int64_t row0 = tile * kTileRows;
+      body(row0, std::min(kTileRows, rows - row0), thread);
+    });
+  };
+  if (selection.has_attention()) {
+    attention_.Begin(model.config, selection, Rotary(model.config, pass->length), sequences,
+                     pass->length);
+    for_tiles([&](int64_t row0, int64_t count, int thread) {
+      ProjectTile(*pass, row0, count, thread);
+    });
+    pass->attention_stride = o_.padded_k();
+    char* out = attention_out_.Ensure(rows * pass->attention_stride * ComputeSize(type_));
+    attention_.Run(type_, out, pass->attention_stride);
+  }
+  for_tiles([&](int64_t row0, int64_t count, int thread) {
+    if (selection.has_attention()) OutputTile(*pass, row0, count, thread);
+    if (selection.has_mlp()) MlpTile(*pass, row0, count, thread);
+  });
+  if (observer) observer(pass->inputs);
+}
+
+// [rows][padded d] of the compute type.
+void CpuBackend::Normalise(const Pass& pass, const at::Tensor& weight, int64_t row0, int64_t rows,
+                           char* out, float* row_scratch) const {
+  const int64_t stride = PackedMatrix::PaddedK(pass.d);
+  const float* w = weight.data_ptr<float>();
+  std::fill(row_scratch, row_scratch + stride, 0.0f);
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* x = pass.x + (row0 + i) * pass.d;
+    if (type_ == ComputeType::kFloat32) {
+      auto* target = reinterpret_cast<float*>(out) + i * stride;
+      kernels_.rms_norm(x, w, pass.eps, pass.d, target);
+      std::fill(target + pass.d, target + stride, 0.0f);
+    } else {
+      kernels_.rms_norm(x, w, pass.eps, pass.d, row_scratch);
+      kernels_.to_bfloat16(row_scratch, stride, reinterpret_cast<BFloat16Bits*>(out) + i * stride);
+    }
+  }
+}
+
+void CpuBackend::Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
+                         int64_t lda) const {
+  if (!target.defined()) return;
+  const int64_t columns = target.size(1);
+  float* out = target.data_ptr<float>() + row0 * columns;
+  for (int64_t i = 0; i < rows; ++i) {
+    if (type_ == ComputeType::kFloat32) {
+      std::memcpy(out + i * columns, a + i * lda * 4, columns * 4);
+    } else {
+      kernels_.from_bfloat16(reinterpret_cast<const BFloat16Bits*>(a) + i * lda, columns,
+                             out + i * columns);
+    }
+  }
+}
+
+void CpuBackend::ProjectTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
+  const int64_t stride = PackedMatrix::PaddedK(pass.d);
+  const int64_t width = qkv_.blocks() * PackedMatrix::kColumns;
+  auto* projections = reinterpret_cast<float*>(
+      tile_scratch_[thread].Ensure((kTileRows * (width + stride) + stride) * 4));
+  float* row_scratch = projections + kTileRows * width;
+  char* a = reinterpret_cast<char*>(row_scratch + stride);
+  Normalise(pass, pass.layer->attention_norm, row0, rows, a, row_scratch);
+  Observe(pass.inputs.qkv, row0, rows, a, stride);
+  for (int64_t block = 0; block < qkv_.blocks(); ++block) {
+    qkv_.MultiplyBlock(a, stride, rows, block, projections + block * PackedMatrix::kColumns, width,
+                       false);
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    attention_.SetRow((row0 + i) / pass.length, (row0 + i) % pass.length, projections + i * width);
+  }
+}
+
+// x[rows, d] += a · matrix.
+void CpuBackend::AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows,
+                            float* x, int64_t d, float* block_scratch) const {
+  constexpr int64_t kBlock = PackedMatrix::kColumns;
+  for (int64_t block = 0; block < matrix.blocks(); ++block) {
+    const int64_t column = block * kBlock;
+    if (column + kBlock <= d) {
+      matrix.MultiplyBlock(a, lda, rows, block, x + column, d, true);
+      continue;
+    }
+    // The last block of a width that is no multiple of 64 must not spill into the next row.
+    matrix.MultiplyBlock(a, lda, rows, block, block_scratch, kBlock, false);
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = column; j < d; ++j) x[i * d + j] += block_scratch[i * kBlock + j - column];
+    }
+  }
+}
+
+void CpuBackend::OutputTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
+  auto* block = reinterpret_cast<float*>(
+      tile_scratch_[thread].Ensure(kTileRows * PackedMatrix::kColumns * 4));
+  const char* a = attention_out_.Ensure(0) + row0 * pass.attention_stride * ComputeSize(type_);
+  Observe(pass.inputs.o, row0, rows, a, pass.attention_stride);
+  AddProduct(o_, a, pass.attention_stride, rows, pass.x + row0 * pass.d, pass.d, block);
+}
+
+void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
+  constexpr int64_t kBlock = PackedMatrix::kColumns;
+  const int64_t stride = PackedMatrix::PaddedK(pass.d);
+  const int64_t hidden = gate_up_.blocks() / 2 * kBlock;  // channels, padded with zeros
+  auto* gate = reinterpret_cast<float*>(tile_scratch_[thread].Ensure(
+      (kTileRows * (2 * kBlock + stride + hidden) + stride) * 4));
+  float* up = gate + kTileRows * kBlock;
+  float* row_scratch = up + kTileRows * kBlock;
+  char* a = reinterpret_cast<char*>(row_scratch + stride);
+  char* h = a + kTileRows * stride * 4;
+  Normalise(pass, pass.layer->mlp_norm, row0, rows, a, row_scratch);
+  Observe(pass.inputs.gate_up, row0, rows, a, stride);
+  for (int64_t block = 0; block < gate_up_.blocks(); block += 2) {
+    gate_up_.MultiplyBlock(a, stride, rows, block, gate, kBlock, false);
+    gate_up_.MultiplyBlock(a, stride, rows, block + 1, up, kBlock, false);
+    kernels_.silu_mul(gate, up, rows * kBlock, gate);
+    const int64_t column = block / 2 * kBlock;
+    for (int64_t i = 0; i < rows; ++i) {
+      if (type_ == ComputeType::kFloat32) {
+        std::memcpy(reinterpret_cast<float*>(h) + i * hidden + column, gate + i * kBlock,
+                    kBlock * 4);
+      } else {
+        kernels_.to_bfloat16(gate + i * kBlock, kBlock,
+                             reinterpret_cast<BFloat16Bits*>(h) + i * hidden + column);
+      }
+    }
+  }
+  Observe(pass.inputs.down, row0, rows, h, hidden);
+  AddProduct(down_, h, hidden, rows, pass.x + row0 * pass.d, pass.d, gate);
+}
+
+std::vector<double> CpuBackend::Losses(const ResidentModel& model, const at::Tensor& x,
+                                       const int32_t* tokens, int64_t sequences, int64_t length) {
+  std::vector<double> sums = loss_.Run(model, TypeFor(model), x, tokens, sequences, length);
+  NoteMemory(x, LayerInputs());
+  return sums;
+}
+
+void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
+  const int64_t k = input.size(1);
+  const int64_t tiles = (k + kGramTile - 1) / kGramTile;
+  pool_->ParallelFor(tiles * tiles, [&](int64_t item, int) {
+    const int64_t i = item / tiles;
+    const int64_t j = item % tiles;
+    if (j < i) return;
+    const auto width = [&](int64_t tile) { return std::min(kGramTile, k - tile * kGramTile); };
+    at::Tensor block =
+        gram->narrow(0, i * kGramTile, width(i)).narrow(1, j * kGramTile, width(j));
+    const at::Tensor left = input.narrow(1, i * kGramTile, width(i)).t();
+    const at::Tensor right = input.narrow(1, j * kGramTile, width(j));
+    at::addmm_out(block, block, left, right);
+  });
+}
+
+void CpuBackend::FinishGram(at::Tensor* gram) {
+  const int64_t k = gram->size(0);
+  float* g = gram->data_ptr<float>();
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < i; ++j) g[i * k + j] = g[j * k + i];
+  }
+}
+
+void CpuBackend::NoteMemory(const at::Tensor& x, const LayerInputs& inputs) {
+  const int64_t packed = qkv_.bytes() + o_.bytes() + gate_up_.bytes() + down_.bytes();
+  scratch_bytes_ = std::max(scratch_bytes_, packed + loss_.packed_bytes());
+  int64_t bytes = static_cast<int64_t>(x.nbytes()) + attention_.bytes() + attention_out_.bytes() +
+                  loss_.bytes();
+  for (const Buffer& buffer : tile_scratch_) bytes += buffer.bytes();
+  for (const at::Tensor* tensor : {&inputs.qkv, &inputs.o, &inputs.gate_up, &inputs.down}) {
+    if (tensor->defined()) bytes += static_cast<int64_t>(tensor->nbytes());
+  }
+  activation_bytes_ = std::max(activation_bytes_, bytes);
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCpuBackend(ThreadPool* pool) {
+  return std::make_unique<CpuBackend>(pool);
+}
+
+}  // namespace espalier

@@ -1,0 +1,3 @@
+#define ESPALIER_KERNELS kCpuKernels_baseline
+#define ESPALIER_KERNELS_NAME "baseline"
+#include "worker/engine/cpu_kernels.inc"

@@ -1,0 +1,46 @@
+// The loss on the CPU: final norm, head and cross entropy in blocks of rows and vocabulary.
+#ifndef ESPALIER_WORKER_ENGINE_CPU_LOSS_H_
+#define ESPALIER_WORKER_ENGINE_CPU_LOSS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "worker/engine/cpu_kernels.h"
+#include "worker/engine/packed_matrix.h"
+#include "worker/engine/resident_model.h"
+#include "worker/engine/thread_pool.h"
+
+namespace espalier {
+
+class CpuLoss {
+ public:
+  CpuLoss(const CpuKernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
+
+  // As Backend::Losses, multiplying in `type`.
+  std::vector<double> Run(const ResidentModel& model, ComputeType type, const at::Tensor& x,
+                          const int32_t* tokens, int64_t sequences, int64_t length);
+
+  int64_t packed_bytes() const;
+  int64_t bytes() const;
+
+ private:
+  // −ln p of `count` rows; the target of row i is targets[i].
+  void RunRows(const ResidentModel& model, ComputeType type, const float* x, int64_t count,
+               const int32_t* targets, float* nll);
+  void RunChunk(const ResidentModel& model, ComputeType type, int64_t chunk, int64_t count,
+                const int32_t* targets, int thread);
+
+  const CpuKernels* kernels_;
+  ThreadPool* pool_;
+  std::vector<PackedMatrix> packed_;  // of each thread
+  at::Tensor normalised_;             // [rows][padded d] of the compute type
+  at::Tensor scratch_;                // [threads][...]
+  at::Tensor partial_;                // [chunks][rows][max, sum]
+  at::Tensor target_logits_;          // [rows]
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_ENGINE_CPU_LOSS_H_

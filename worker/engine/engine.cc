@@ -1,0 +1,342 @@
+#include "worker/engine/engine.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/model_folder.h"
+#include "common/status_macros.h"
+#include "worker/cuda/loader.h"
+#include "worker/engine/backend.h"
+#include "worker/engine/compact_export.h"
+#include "worker/engine/memory.h"
+#include "worker/engine/resident_model.h"
+#include "worker/engine/statistics.h"
+
+namespace espalier {
+namespace {
+
+// Rows of tokens whose activations are held at a time.
+constexpr int64_t kRowsPerBatch = 16384;
+
+std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
+
+// Runs `body`, turning whatever it throws into a status. `what` names the work.
+template <typename Body>
+auto WithoutExceptions(const std::string& what, Body&& body) -> decltype(body()) {
+  c10::InferenceMode no_autograd;
+  try {
+    return body();
+  } catch (const c10::OutOfMemoryError& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(what, ": out of device memory: ", error.what_without_backtrace()));
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    if (absl::StrContains(text, "not enough memory") || absl::StrContains(text, "allocate")) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(what, ": out of memory with ", Megabytes(AvailableMemory()),
+                       " available: ", text));
+    }
+    return absl::InternalError(absl::StrCat(what, ": ", text));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(what, ": out of memory with ", Megabytes(AvailableMemory()), " available"));
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat(what, ": ", error.what()));
+  }
+}
+
+absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
+  if (name == "cpu") return at::Device(at::kCPU);
+  int index = 0;
+  absl::string_view number = name;
+  if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &index) && index >= 0) {
+    return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown device \"", name, "\": use cpu or cuda:0, cuda:1, …"));
+}
+
+// Opens the CUDA module where one is needed, and refuses what cannot fit before anything is read.
+absl::Status PrepareDevice(const at::Device& device, int64_t needed, const std::string& model) {
+  int64_t available = 0;
+  if (device.is_cuda()) {
+    ESPALIER_ASSIGN_OR_RETURN(const CudaModule module, CudaModule::Open());
+    ESPALIER_ASSIGN_OR_RETURN(const CudaDevice description, module.Describe(device.index()));
+    available = description.free_bytes;
+  } else {
+    available = AvailableMemory();
+  }
+  if (available > 0 && needed > available) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(model, ": the weights take ", Megabytes(needed), " on ", device.str(),
+                     ", and ", Megabytes(available),
+                     " are available; use bfloat16 precision, or a device with more memory"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTokens(const TokenSequences& sequences, int64_t vocab_size) {
+  if (sequences.sequence_length < 2 || sequences.count() == 0 ||
+      sequences.count() * sequences.sequence_length !=
+          static_cast<int64_t>(sequences.tokens.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the token sequences are malformed: ", sequences.tokens.size(),
+                     " tokens in sequences of ", sequences.sequence_length,
+                     "; at least one whole sequence of two tokens is needed"));
+  }
+  for (size_t i = 0; i < sequences.tokens.size(); ++i) {
+    const int32_t token = sequences.tokens[i];
+    if (token >= 0 && token < vocab_size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("token ", token, " at position ", i, " is outside the model's vocabulary of ",
+                     vocab_size, ": the tokenizer does not belong to the model"));
+  }
+  return absl::OkStatus();
+}
+
+class ResidentEngine : public Engine {
+ public:
+  ResidentEngine(ModelFolder folder, ResidentModel model, int threads)
+      : folder_(std::move(folder)),
+        model_(std::move(model)),
+        pool_(model_.device.is_cpu() ? threads : 1),
+        backend_(model_.device.is_cpu() ? MakeCpuBackend(&pool_) : MakeTensorBackend()) {}
+
+  const ModelConfig& config() const override { return model_.config; }
+  const Subnet& resident() const override { return model_.subnet; }
+  EngineMemory memory() const override {
+    return {model_.bytes(), backend_->scratch_bytes(), backend_->activation_bytes()};
+  }
+
+  absl::StatusOr<std::vector<SequenceLoss>> Evaluate(const Subnet& subnet,
+                                                     const TokenSequences& sequences,
+                                                     const ReformedWeights* reformed,
+                                                     const Control& control) override;
+  absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
+                                                               const Control& control) override;
+  absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
+                                        const Control& control) override;
+  absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
+                                     const ReformationSpec& options,
+                                     const Control& control) override;
+  absl::Status ExportCompact(const Subnet& subnet, const ReformedWeights* reformed, DType dtype,
+                             const ByteSink& sink, const Control& control) override;
+
+ private:
+  bool IsDense() const { return !folder_.masks.has_value(); }
+  absl::Status CheckDense(const std::string& what) const;
+  absl::Status CheckSubnet(const Subnet& subnet) const;
+  std::vector<LayerSelection> Select(const Subnet& subnet, const ReformedWeights* reformed) const;
+
+  // Runs all layers over batches of whole sequences. `after_layer` (may be empty) gives the observer
+  // of each layer; `losses` (may be null) receives the sum of each sequence.
+  absl::Status Run(const std::vector<LayerSelection>& selections, const TokenSequences& sequences,
+                   const std::function<LayerObserver(int64_t layer)>& observer_of,
+                   std::vector<double>* losses, const Control& control);
+
+  ModelFolder folder_;
+  ResidentModel model_;
+  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
+};
+
+absl::Status ResidentEngine::CheckDense(const std::string& what) const {
+  if (IsDense()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(folder_.path.string(), ": ", what,
+                                                    " needs the dense model, and this is a "
+                                                    "compact one"));
+}
+
+absl::Status ResidentEngine::CheckSubnet(const Subnet& subnet) const {
+  ESPALIER_RETURN_IF_ERROR(ValidateSubnet(subnet, model_.config));
+  if (IsDense() || subnet == model_.subnet) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(folder_.path.string(),
+                   ": a compact model holds one subnet only; give masks with the dense model"));
+}
+
+std::vector<LayerSelection> ResidentEngine::Select(const Subnet& subnet,
+                                                   const ReformedWeights* reformed) const {
+  std::vector<LayerSelection> selections;
+  for (size_t i = 0; i < model_.layers.size(); ++i) {
+    selections.push_back(SelectLayer(subnet.layers[i], model_.subnet.layers[i], model_.config));
+    if (reformed == nullptr) continue;
+    selections.back().o_transposed = reformed->layers[i].o_transposed;
+    selections.back().down_transposed = reformed->layers[i].down_transposed;
+  }
+  return selections;
+}
+
+absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
+                                 const TokenSequences& sequences,
+                                 const std::function<LayerObserver(int64_t layer)>& observer_of,
+                                 std::vector<double>* losses, const Control& control) {
+  const int64_t length = sequences.sequence_length;
+  const int64_t at_once = std::max<int64_t>(1, kRowsPerBatch / length);
+  const int64_t batches = (sequences.count() + at_once - 1) / at_once;
+  const auto layers = static_cast<int64_t>(selections.size());
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    const int64_t count = std::min(at_once, sequences.count() - batch * at_once);
+    const int32_t* tokens = sequences.tokens.data() + batch * at_once * length;
+    at::Tensor x = backend_->Embed(model_, tokens, count * length);
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      if (Cancelled(control)) return CancelledError();
+      backend_->RunLayer(model_, layer, selections[layer], count, length, &x,
+                         observer_of ? observer_of(layer) : LayerObserver());
+      Report(control, (static_cast<double>(batch) + static_cast<double>(layer + 1) /
+                                                        static_cast<double>(layers + 1)) /
+                          static_cast<double>(batches));
+    }
+    if (Cancelled(control)) return CancelledError();
+    if (losses == nullptr) continue;
+    const std::vector<double> sums = backend_->Losses(model_, x, tokens, count, length);
+    losses->insert(losses->end(), sums.begin(), sums.end());
+  }
+  Report(control, 1);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet& subnet,
+                                                                   const TokenSequences& sequences,
+                                                                   const ReformedWeights* reformed,
+                                                                   const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
+  ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
+  std::vector<double> sums;
+  ESPALIER_RETURN_IF_ERROR(WithoutExceptions("evaluating a subnet", [&] {
+    return Run(Select(subnet, reformed), sequences, nullptr, &sums, control);
+  }));
+  std::vector<SequenceLoss> losses;
+  losses.reserve(sums.size());
+  for (const double sum : sums) losses.push_back({sum, sequences.sequence_length - 1});
+  return losses;
+}
+
+absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
+    const TokenSequences& sequences, const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckDense("calibration"));
+  ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
+  const ModelConfig& config = model_.config;
+  const int64_t wide = config.num_heads * config.head_dim;
+  const int64_t d = config.hidden_size;
+  const int64_t f = config.intermediate_size;
+  const int64_t needed = config.num_layers * (2 * d * d + wide * wide + f * f) * 4;
+  const int64_t available = AvailableMemory();
+  if (available > 0 && needed > available) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the Gram matrices of ", config.num_layers, " layers take ",
+                     Megabytes(needed), ", and ", Megabytes(available), " are available"));
+  }
+  auto calibration = std::make_shared<Calibration>();
+  const absl::Status status = WithoutExceptions("calibration", [&]() -> absl::Status {
+    const auto square = [&](int64_t n) {
+      return at::zeros({n, n}, at::TensorOptions().dtype(at::kFloat).device(model_.device));
+    };
+    for (int64_t i = 0; i < config.num_layers; ++i) {
+      calibration->layers.push_back({square(d), square(wide), square(d), square(f)});
+    }
+    const auto observer_of = [&](int64_t layer) -> LayerObserver {
+      LayerGrams* grams = &calibration->layers[layer];
+      return [this, grams](const LayerInputs& inputs) {
+        backend_->AccumulateGram(inputs.qkv, &grams->qkv);
+        backend_->AccumulateGram(inputs.o, &grams->o);
+        backend_->AccumulateGram(inputs.gate_up, &grams->gate_up);
+        backend_->AccumulateGram(inputs.down, &grams->down);
+      };
+    };
+    ESPALIER_RETURN_IF_ERROR(
+        Run(Select(model_.subnet, nullptr), sequences, observer_of, nullptr, control));
+    for (LayerGrams& grams : calibration->layers) {
+      for (at::Tensor* gram : {&grams.qkv, &grams.o, &grams.gate_up, &grams.down}) {
+        backend_->FinishGram(gram);
+        *gram = gram->to(at::kCPU);
+      }
+    }
+    return absl::OkStatus();
+  });
+  ESPALIER_RETURN_IF_ERROR(status);
+  return std::shared_ptr<const Calibration>(std::move(calibration));
+}
+
+absl::StatusOr<UnitScores> ResidentEngine::Importance(const Calibration& calibration,
+                                                      double damping, const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckDense("scoring units"));
+  return WithoutExceptions("scoring units", [&]() -> absl::StatusOr<UnitScores> {
+    return ComputeImportance(model_, calibration, damping, &pool_, control);
+  });
+}
+
+absl::StatusOr<Reformation> ResidentEngine::Reform(const Calibration& calibration,
+                                                   const Subnet& subnet,
+                                                   const ReformationSpec& options,
+                                                   const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckDense("reformation"));
+  ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
+  return WithoutExceptions("reformation", [&]() -> absl::StatusOr<Reformation> {
+    return ComputeReformation(model_, calibration, subnet, options, &pool_, control);
+  });
+}
+
+absl::Status ResidentEngine::ExportCompact(const Subnet& subnet, const ReformedWeights* reformed,
+                                           DType dtype, const ByteSink& sink,
+                                           const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
+  return WithoutExceptions("exporting the subnet", [&]() -> absl::Status {
+    return WriteCompactTensors(folder_, Select(subnet, reformed), subnet, dtype, sink, control);
+  });
+}
+
+}  // namespace
+
+double Perplexity(const std::vector<SequenceLoss>& losses) {
+  double sum = 0;
+  for (const SequenceLoss& loss : losses) {
+    sum += loss.nll_sum / static_cast<double>(loss.predictions);
+  }
+  return std::exp(sum / static_cast<double>(losses.size()));
+}
+
+bool Cancelled(const Control& control) {
+  return control.cancelled != nullptr && control.cancelled->load(std::memory_order_relaxed);
+}
+
+absl::Status CancelledError() { return absl::CancelledError("stopped on request"); }
+
+void Report(const Control& control, double fraction) {
+  if (control.progress) control.progress(fraction);
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path& model,
+                                                     const EngineOptions& options) {
+  ESPALIER_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
+  ESPALIER_ASSIGN_OR_RETURN(ModelFolder folder, OpenModelFolder(model));
+  const bool wide = options.precision == Precision::kFloat32;
+  const Subnet resident =
+      folder.masks.has_value() ? *folder.masks : Subnet::Dense(folder.config);
+  const int64_t needed = CountParameters(resident, folder.config) * (wide ? 4 : 2);
+  ESPALIER_RETURN_IF_ERROR(PrepareDevice(device, needed, model.string()));
+  return WithoutExceptions(
+      absl::StrCat("loading ", model.string()), [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
+        // The engine's own threads divide the work; libtorch's would only get in their way.
+        at::set_num_threads(1);
+        ESPALIER_ASSIGN_OR_RETURN(
+            ResidentModel resident_model,
+            LoadResidentModel(folder, wide ? at::kFloat : at::kBFloat16, device));
+        return std::make_unique<ResidentEngine>(std::move(folder), std::move(resident_model),
+                                                options.threads);
+      });
+}
+
+}  // namespace espalier

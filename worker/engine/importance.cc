@@ -1,0 +1,96 @@
+#include <ATen/ATen.h>
+
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "common/mutex.h"
+#include "common/status_macros.h"
+#include "worker/engine/backend.h"
+#include "worker/engine/statistics.h"
+
+namespace espalier {
+namespace {
+
+// 1 / [(2H + λI)⁻¹]_jj of every input j, float64.
+absl::StatusOr<at::Tensor> InverseDiagonalReciprocal(const at::Tensor& gram, double damping) {
+  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram * 2.0, damping));
+  return at::cholesky_inverse(factor.lower).diagonal().reciprocal().contiguous();
+}
+
+at::Tensor Double(const at::Tensor& weights) { return weights.to(at::kCPU, at::kDouble); }
+
+// Σ_j W_ij² · reciprocal_j of every row i.
+at::Tensor RowScores(const at::Tensor& weights, const at::Tensor& reciprocal) {
+  return at::mv(Double(weights).square(), reciprocal);
+}
+
+// Σ_i W_ij² · reciprocal_j of every input j, W given transposed.
+at::Tensor ColumnScores(const at::Tensor& transposed, const at::Tensor& reciprocal) {
+  return Double(transposed).square().sum(1) * reciprocal;
+}
+
+absl::Status ScoreAttention(const ResidentLayer& layer, const LayerGrams& grams, double damping,
+                            const ModelConfig& config, LayerScores* scores) {
+  ESPALIER_ASSIGN_OR_RETURN(const at::Tensor in, InverseDiagonalReciprocal(grams.qkv, damping));
+  ESPALIER_ASSIGN_OR_RETURN(const at::Tensor out, InverseDiagonalReciprocal(grams.o, damping));
+  const int64_t groups = config.num_kv_heads;
+  const int64_t r = config.queries_per_group();
+  const int64_t pairs = config.pairs();
+  // Rows are [group][head][half][pair].
+  const at::Tensor queries = (RowScores(layer.q, in) + ColumnScores(layer.o_transposed, out))
+                                 .view({groups, r * 2, pairs})
+                                 .sum(1);
+  const at::Tensor keys =
+      (RowScores(layer.k, in) + RowScores(layer.v, in)).view({groups, 2, pairs}).sum(1);
+  const at::Tensor total = (queries + keys).contiguous();
+  const double* data = total.data_ptr<double>();
+  for (int64_t g = 0; g < groups; ++g) {
+    scores->attention.emplace_back(data + g * pairs, data + (g + 1) * pairs);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ScoreMlp(const ResidentLayer& layer, const LayerGrams& grams, double damping,
+                      LayerScores* scores) {
+  ESPALIER_ASSIGN_OR_RETURN(const at::Tensor in, InverseDiagonalReciprocal(grams.gate_up, damping));
+  ESPALIER_ASSIGN_OR_RETURN(const at::Tensor out, InverseDiagonalReciprocal(grams.down, damping));
+  const at::Tensor total = (RowScores(layer.gate, in) + RowScores(layer.up, in) +
+                            ColumnScores(layer.down_transposed, out))
+                               .contiguous();
+  const double* data = total.data_ptr<double>();
+  scores->mlp.assign(data, data + total.numel());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
+                                             const Calibration& calibration, double damping,
+                                             ThreadPool* pool, const Control& control) {
+  const auto layers = static_cast<int64_t>(model.layers.size());
+  UnitScores scores;
+  scores.layers.resize(layers);
+  std::vector<absl::Status> statuses(2 * layers);
+  std::atomic<int64_t> done{0};
+  pool->ParallelFor(2 * layers, [&](int64_t item, int thread) {
+    if (Cancelled(control)) return;
+    const int64_t i = item / 2;
+    statuses[item] = item % 2 == 0
+                         ? ScoreAttention(model.layers[i], calibration.layers[i], damping,
+                                          model.config, &scores.layers[i])
+                         : ScoreMlp(model.layers[i], calibration.layers[i], damping,
+                                    &scores.layers[i]);
+    const double fraction = static_cast<double>(++done) / static_cast<double>(2 * layers);
+    if (thread == 0) Report(control, fraction);
+  });
+  if (Cancelled(control)) return CancelledError();
+  for (int64_t item = 0; item < 2 * layers; ++item) {
+    if (statuses[item].ok()) continue;
+    return absl::Status(statuses[item].code(),
+                        absl::StrCat("layer ", item / 2, item % 2 == 0 ? " attention: " : " MLP: ",
+                                     statuses[item].message()));
+  }
+  return scores;
+}
+
+}  // namespace espalier

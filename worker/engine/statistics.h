@@ -1,0 +1,78 @@
+// What calibration yields, and what is computed from it. Internal to the engine.
+#ifndef ESPALIER_WORKER_ENGINE_STATISTICS_H_
+#define ESPALIER_WORKER_ENGINE_STATISTICS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/engine.h"
+#include "worker/engine/resident_model.h"
+#include "worker/engine/thread_pool.h"
+
+namespace espalier {
+
+// Gram matrices H = Σ x xᵀ of one layer's inputs, float32, in host memory.
+struct LayerGrams {
+  at::Tensor qkv;      // [d, d]
+  at::Tensor o;        // [H·h, H·h]
+  at::Tensor gate_up;  // [d, d]
+  at::Tensor down;     // [f, f]
+};
+
+class Calibration {
+ public:
+  std::vector<LayerGrams> layers;
+};
+
+class ReformedWeights {
+ public:
+  struct Layer {
+    at::Tensor o_transposed;     // [kept query rows, d] float32; undefined: inherited
+    at::Tensor down_transposed;  // [kept channels, d] float32; undefined: inherited
+  };
+  std::vector<Layer> layers;
+};
+
+// The factor of a symmetric positive definite matrix. `damping` is what had to be added to its
+// diagonal, as a multiple of mean(diag), to make it one: at least what was asked for.
+struct Cholesky {
+  at::Tensor lower;
+  double damping = 0;
+};
+// L with L·Lᵀ = matrix + damping · mean(diag) · I, float64. Damping grows tenfold until the factor
+// exists. INVALID_ARGUMENT when the matrix has a value that is not finite.
+absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping);
+
+// See Engine::Importance and Engine::Reform. May throw libtorch's exceptions.
+absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
+                                             const Calibration& calibration, double damping,
+                                             ThreadPool* pool, const Control& control);
+absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
+                                               const Calibration& calibration, const Subnet& subnet,
+                                               const ReformationSpec& options, ThreadPool* pool,
+                                               const Control& control);
+
+// One linear with weights W [out, in], given and returned transposed ([in, out] float32): new
+// weights on the inputs `kept`, [kept, out]. H is its Gram matrix [in, in]. The error is relative
+// (ReformationError). Neither method's result is worse than the inherited weights: where it would
+// be, those are returned.
+struct ReformedLinear {
+  at::Tensor weights;
+  double before = 0;
+  double after = 0;
+};
+absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
+                                            const std::vector<int64_t>& kept,
+                                            const ReformationSpec& options);
+
+// True when the caller asked to stop.
+bool Cancelled(const Control& control);
+absl::Status CancelledError();
+void Report(const Control& control, double fraction);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_ENGINE_STATISTICS_H_

@@ -1,0 +1,172 @@
+// The model in plain libtorch operations: what CUDA devices run, and what the fused CPU path is
+// compared with in tests.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "worker/engine/backend.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kVocabularyRows = 512;  // rows of logits that exist at a time
+
+at::Tensor Indices(const std::vector<int64_t>& values, const at::Device& device) {
+  return at::tensor(values, at::kLong).to(device);
+}
+
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
+}
+
+// Heads of one KV group at a common width: [sequences, heads, length, 2n], rotated.
+at::Tensor Rotate(const at::Tensor& heads, const at::Tensor& cos, const at::Tensor& sin) {
+  const std::vector<at::Tensor> halves = heads.chunk(2, -1);
+  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+}
+
+class TensorBackend : public Backend {
+ public:
+  at::Tensor Embed(const ResidentModel& model, const int32_t* tokens, int64_t rows) override {
+    const at::Tensor ids = at::from_blob(const_cast<int32_t*>(tokens), {rows}, at::kInt);
+    return model.embedding.index_select(0, ids.to(at::kLong).to(model.device)).to(at::kFloat);
+  }
+
+  void RunLayer(const ResidentModel& model, int64_t index, const LayerSelection& selection,
+                int64_t sequences, int64_t length, at::Tensor* x,
+                const LayerObserver& observer) override {
+    const ResidentLayer& layer = model.layers[index];
+    LayerInputs inputs;
+    scratch_now_ = 0;
+    if (selection.has_attention()) {
+      RunAttention(model, layer, selection, sequences, length, x, &inputs);
+    }
+    if (selection.has_mlp()) RunMlp(model, layer, selection, x, &inputs);
+    scratch_bytes_ = std::max(scratch_bytes_, scratch_now_);
+    activation_bytes_ = std::max(activation_bytes_, static_cast<int64_t>(x->nbytes()));
+    if (observer) observer(inputs);
+  }
+
+  std::vector<double> Losses(const ResidentModel& model, const at::Tensor& x, const int32_t* tokens,
+                             int64_t sequences, int64_t length) override;
+
+  void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override {
+    gram->addmm_(input.t(), input);
+  }
+  void FinishGram(at::Tensor*) override {}
+
+  int64_t scratch_bytes() const override { return scratch_bytes_; }
+  int64_t activation_bytes() const override { return activation_bytes_; }
+
+ private:
+  at::Tensor Gather(const at::Tensor& matrix, const std::vector<int64_t>& rows, bool all) {
+    if (all) return matrix;
+    at::Tensor gathered = matrix.index_select(0, Indices(rows, matrix.device()));
+    scratch_now_ += static_cast<int64_t>(gathered.nbytes());
+    return gathered;
+  }
+  void RunAttention(const ResidentModel& model, const ResidentLayer& layer,
+                    const LayerSelection& selection, int64_t sequences, int64_t length,
+                    at::Tensor* x, LayerInputs* inputs);
+  void RunMlp(const ResidentModel& model, const ResidentLayer& layer,
+              const LayerSelection& selection, at::Tensor* x, LayerInputs* inputs);
+
+  int64_t scratch_now_ = 0;
+  int64_t scratch_bytes_ = 0;
+  int64_t activation_bytes_ = 0;
+};
+
+void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer& layer,
+                                 const LayerSelection& selection, int64_t sequences, int64_t length,
+                                 at::Tensor* x, LayerInputs* inputs) {
+  const ModelConfig& config = model.config;
+  const int64_t r = config.queries_per_group();
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  const RotaryTable table = MakeRotaryTable(config, length);
+  const at::Tensor normalised = RmsNorm(*x, layer.attention_norm, config.rms_norm_eps);
+  const at::Tensor input = normalised.to(model.type);
+  const auto project = [&](const at::Tensor& matrix, const std::vector<int64_t>& rows) {
+    return at::linear(input, Gather(matrix, rows, selection.all_attention)).to(at::kFloat);
+  };
+  const at::Tensor q = project(layer.q, selection.query_rows);
+  const at::Tensor k = project(layer.k, selection.key_rows);
+  const at::Tensor v = project(layer.v, selection.key_rows);
+
+  std::vector<at::Tensor> outputs;
+  int64_t column = 0;
+  for (size_t g = 0; g < selection.pairs.size(); ++g) {
+    const int64_t width = 2 * selection.group_pairs[g];
+    if (width == 0) continue;
+    const at::Tensor kept = Indices(selection.pairs[g], at::kCPU);
+    const at::Tensor cos = table.cos.index_select(1, kept).to(model.device);
+    const at::Tensor sin = table.sin.index_select(1, kept).to(model.device);
+    const auto heads = [&](const at::Tensor& all, int64_t first, int64_t count) {
+      return all.narrow(1, first, count * width)
+          .view({sequences, length, count, width})
+          .transpose(1, 2);
+    };
+    const at::Tensor query = Rotate(heads(q, r * column, r), cos, sin).to(model.type);
+    const at::Tensor key = Rotate(heads(k, column, 1), cos, sin).to(model.type);
+    const at::Tensor value = heads(v, column, 1).to(model.type);
+    const at::Tensor out = at::scaled_dot_product_attention(
+        query, key.expand({-1, r, -1, -1}), value.expand({-1, r, -1, -1}), {}, 0.0,
+        /*is_causal=*/true, scale);
+    outputs.push_back(out.transpose(1, 2).reshape({sequences * length, r * width}));
+    column += width;
+  }
+  const at::Tensor output = at::cat(outputs, 1);
+  inputs->qkv = normalised;
+  inputs->o = output.to(at::kFloat);
+  const at::Tensor o = selection.o_transposed.defined()
+                           ? selection.o_transposed.to(model.type)
+                           : Gather(layer.o_transposed, selection.query_rows,
+                                    selection.all_attention);
+  x->add_(at::mm(output, o).to(at::kFloat));
+}
+
+void TensorBackend::RunMlp(const ResidentModel& model, const ResidentLayer& layer,
+                           const LayerSelection& selection, at::Tensor* x, LayerInputs* inputs) {
+  const at::Tensor normalised = RmsNorm(*x, layer.mlp_norm, model.config.rms_norm_eps);
+  const at::Tensor input = normalised.to(model.type);
+  const auto project = [&](const at::Tensor& matrix) {
+    return at::linear(input, Gather(matrix, selection.channels, selection.all_mlp)).to(at::kFloat);
+  };
+  const at::Tensor hidden = (at::silu(project(layer.gate)) * project(layer.up)).to(model.type);
+  inputs->gate_up = normalised;
+  inputs->down = hidden.to(at::kFloat);
+  const at::Tensor down =
+      selection.down_transposed.defined()
+          ? selection.down_transposed.to(model.type)
+          : Gather(layer.down_transposed, selection.channels, selection.all_mlp);
+  x->add_(at::mm(hidden, down).to(at::kFloat));
+}
+
+std::vector<double> TensorBackend::Losses(const ResidentModel& model, const at::Tensor& x,
+                                          const int32_t* tokens, int64_t sequences,
+                                          int64_t length) {
+  const at::Tensor ids =
+      at::from_blob(const_cast<int32_t*>(tokens), {sequences, length}, at::kInt).to(at::kLong);
+  const at::Tensor head = model.head;
+  std::vector<double> sums(sequences, 0.0);
+  for (int64_t s = 0; s < sequences; ++s) {
+    const at::Tensor rows = x.narrow(0, s * length, length);
+    for (int64_t first = 0; first + 1 < length; first += kVocabularyRows) {
+      const int64_t count = std::min(kVocabularyRows, length - 1 - first);
+      const at::Tensor input =
+          RmsNorm(rows.narrow(0, first, count), model.final_norm, model.config.rms_norm_eps);
+      const at::Tensor logits = at::linear(input.to(model.type), head).to(at::kFloat);
+      const at::Tensor targets = ids[s].narrow(0, first + 1, count).to(model.device);
+      const at::Tensor nll =
+          at::logsumexp(logits, -1) - logits.gather(1, targets.unsqueeze(1)).squeeze(1);
+      sums[s] += nll.sum(at::kDouble).item<double>();
+    }
+  }
+  return sums;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeTensorBackend() { return std::make_unique<TensorBackend>(); }
+
+}  // namespace espalier
