@@ -29,8 +29,8 @@ class Bitmask {
   int64_t Count() const;
   bool Any() const { return Count() > 0; }
   bool All() const { return Count() == size_; }
-  std::vector<int64_t> Indices() const;        // of the set bits, ascending
-  std::vector<int64_t> ClearIndices() const;   // of the clear bits, ascending
+  std::vector<int64_t> Indices() const;       // of the set bits, ascending
+  std::vector<int64_t> ClearIndices() const;  // of the clear bits, ascending
   const std::string& bytes() const { return bytes_; }
   std::string ToHex() const;
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -93,8 +94,9 @@ fs::path ParentOf(const fs::path& path) {
 // part keeps processes on several machines that share the folder apart.
 fs::path PartialName(const fs::path& path) {
   uint64_t random = 0;
-  // Cannot fail for so few bytes; a name that is taken after all is refused by O_EXCL and mkdir.
-  static_cast<void>(!getrandom(&random, sizeof(random), 0));
+  // Once the system is up this neither blocks nor fails for so few bytes.
+  const bool drawn = getrandom(&random, sizeof(random), 0) == sizeof(random);
+  if (!drawn) random = static_cast<uint64_t>(time(nullptr));
   return ParentOf(path) / absl::StrCat(".", path.filename().string(), ".partial-", getpid(), "-",
                                        absl::Hex(random, absl::kZeroPad16));
 }

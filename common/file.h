@@ -59,7 +59,7 @@ class FileWriter {
 class StagedDirectory {
  public:
   // ALREADY_EXISTS when `target` exists and is not an empty folder; PERMISSION_DENIED and the like
-  // when its parent cannot be written.
+  // when its parent cannot be written. Missing parents are created.
   static absl::StatusOr<std::unique_ptr<StagedDirectory>> Create(
       const std::filesystem::path& target);
   ~StagedDirectory();
@@ -67,6 +67,8 @@ class StagedDirectory {
   StagedDirectory& operator=(const StagedDirectory&) = delete;
 
   const std::filesystem::path& staging() const { return staging_; }
+  // Syncs all files to disk, then renames. ALREADY_EXISTS when something has appeared at the
+  // target.
   absl::Status Commit();
 
  private:

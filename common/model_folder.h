@@ -1,10 +1,11 @@
 // The folders that hold models: an HF folder of a dense LLaMA, or Espalier's compact export.
 //
-// A compact folder's config.json has "model_type": "espalier_compact", the dense model's dimensions,
-// and "masks" as in subnet.json; its tensors have HF names and the kept sizes: with n_g kept pairs
-// in group g, q_proj [r·Σ 2n_g, d], k_proj and v_proj [Σ 2n_g, d], o_proj [d, r·Σ 2n_g],
-// gate/up_proj [f', d], down_proj [d, f']. Rows of a head are its kept pairs' first dims, ascending,
-// then their second dims. Heads stay in the dense order. Absent modules have no tensors and no norm.
+// A compact folder's config.json has "model_type": "espalier_compact", the dense model's
+// dimensions, and "masks" as in subnet.json; its tensors have HF names and the kept sizes: with n_g
+// kept pairs in group g, q_proj [r·Σ 2n_g, d], k_proj and v_proj [Σ 2n_g, d], o_proj [d, r·Σ 2n_g],
+// gate/up_proj [f', d], down_proj [d, f']. Rows of a head are its kept pairs' first dims,
+// ascending, then their second dims. Heads stay in the dense order. Absent modules have no tensors
+// and no norm.
 #ifndef ESPALIER_COMMON_MODEL_FOLDER_H_
 #define ESPALIER_COMMON_MODEL_FOLDER_H_
 
@@ -25,8 +26,8 @@ namespace espalier {
 
 struct ModelFolder {
   std::filesystem::path path;
-  ModelConfig config;            // of the dense model
-  std::optional<Subnet> masks;   // of a compact folder
+  ModelConfig config;           // of the dense model
+  std::optional<Subnet> masks;  // of a compact folder
   std::shared_ptr<const SafetensorsReader> tensors;
 };
 
@@ -59,7 +60,11 @@ absl::Status WritePadded(const std::filesystem::path& compact, const std::filesy
 // Names of the files, among those that `folder` has, that a tokenizer needs to be used elsewhere.
 std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);
 
-// SHA-256 over names, types, shapes and bytes of all tensors: names a model's content. Reads all.
+// Names a model's content: lower-case hexadecimal SHA-256 over a line for each tensor that the
+// model needs, in the order of their names. A line is the tensor's own digest, of its name, type
+// and shape
+// ("name\nF32\n12,5\n") and its bytes, so that digests of shards can be put together. Reads all
+// weights. The configuration is not part of it. Requires a folder that OpenModelFolder returned.
 std::string ModelHash(const ModelFolder& folder);
 
 }  // namespace espalier
