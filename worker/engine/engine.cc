@@ -35,7 +35,10 @@ std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 
 // Runs `body`, turning whatever it throws into a status. `what` names the work.
 template <typename Body>
 auto WithoutExceptions(const std::string& what, Body&& body) -> decltype(body()) {
-  c10::InferenceMode no_autograd;
+  const c10::InferenceMode no_autograd;
+  // The engine's own threads divide the work; libtorch's would only get in their way. A setting of
+  // the calling thread, which may be another one in each call.
+  at::set_num_threads(1);
   try {
     return body();
   } catch (const c10::OutOfMemoryError& error) {
@@ -329,8 +332,6 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path
   ESPALIER_RETURN_IF_ERROR(PrepareDevice(device, needed, model.string()));
   return WithoutExceptions(
       absl::StrCat("loading ", model.string()), [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
-        // The engine's own threads divide the work; libtorch's would only get in their way.
-        at::set_num_threads(1);
         ESPALIER_ASSIGN_OR_RETURN(
             ResidentModel resident_model,
             LoadResidentModel(folder, wide ? at::kFloat : at::kBFloat16, device));

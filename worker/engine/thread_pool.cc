@@ -1,5 +1,6 @@
 #include "worker/engine/thread_pool.h"
 
+#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -55,7 +56,8 @@ void ThreadPool::RunItems(int thread) {
 }
 
 void ThreadPool::WorkerLoop(int thread) {
-  c10::InferenceMode no_autograd;  // a thread-local setting
+  const c10::InferenceMode no_autograd;  // a thread-local setting, as is the next
+  at::set_num_threads(1);
   uint64_t seen = 0;
   while (true) {
     {
