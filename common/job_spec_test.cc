@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <random>
+#include <sstream>
 
 #include "common/subnet.h"
 
@@ -330,6 +332,44 @@ TEST(JobSpecTest, ReadsFilesAndKeepsRelativePaths) {
   std::ofstream(file) << "modle: x\n";
   EXPECT_THAT(std::string(ReadJobSpec(file).status().message()), StartsWith(file + ":1:1: "));
   EXPECT_EQ(ReadJobSpec("no/such/job.yaml").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(JobSpecTest, ExamplesAreValid) {
+  int examples = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator("examples")) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++examples;
+    const absl::StatusOr<JobSpec> spec = ReadJobSpec(entry.path());
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    EXPECT_TRUE(ValidateJobSpec(*spec).ok()) << entry.path() << ValidateJobSpec(*spec);
+  }
+  EXPECT_GE(examples, 2);
+}
+
+// "target.align.mlp" for each line of the written form.
+std::vector<std::string> AllKeys() {
+  std::vector<std::string> keys;
+  std::vector<std::string> path;
+  std::istringstream lines(JobSpecToYaml(Minimal()));
+  for (std::string line; std::getline(lines, line);) {
+    const size_t indent = line.find_first_not_of(' ');
+    path.resize(indent / 2);
+    path.push_back(line.substr(indent, line.find(':') - indent));
+    std::string key;
+    for (const std::string& part : path) key += (key.empty() ? "" : ".") + part;
+    if (!line.ends_with(':')) keys.push_back(key);
+  }
+  return keys;
+}
+
+TEST(JobSpecTest, DocumentationHasEveryKey) {
+  std::ifstream file("docs/job.md");
+  const std::string page((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::vector<std::string> keys = AllKeys();
+  EXPECT_EQ(keys.size(), 37u);
+  for (const std::string& key : keys) {
+    EXPECT_THAT(page, HasSubstr("\n| `" + key + "` | ")) << key;
+  }
 }
 
 TEST(ValidateJobSpecTest, NamesWhatIsMissing) {
