@@ -29,7 +29,7 @@ constexpr char kTextFolder[] = "../shared/data/wikitext2";
 
 // The most that a mean NLL may differ from the reference, relative. Both sides compute in float32
 // in different orders of summation.
-constexpr double kTolerance = 1e-4;
+constexpr double kTolerance = 2e-5;
 
 std::string Hash(const std::vector<int32_t>& ids) {
   static_assert(std::endian::native == std::endian::little);

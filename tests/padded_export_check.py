@@ -1,7 +1,7 @@
 """Loads the padded/ export of a result folder with transformers, as a stranger would, and compares
 its perplexity with the one that Espalier reports for the reformed subnet.
 
-Usage: python3 tests/padded_export_check.py RESULT [--text FILE] [--tolerance 1e-3]
+Usage: python3 tests/padded_export_check.py RESULT [--text FILE] [--tolerance 1e-4]
 
 RESULT is the output folder of a job with an evaluation text. The text, its format and the sequences
 are those of subnet.json; --text names the text when it lies elsewhere now. Needs torch and
@@ -52,7 +52,7 @@ def main():
     parser.add_argument("result", type=pathlib.Path)
     parser.add_argument("--text", help="the evaluation text, when it lies elsewhere now")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-3, help="largest relative difference (default 1e-3)"
+        "--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)"
     )
     arguments = parser.parse_args()
 
