@@ -36,7 +36,7 @@ LogsThrough::LogsThrough(ProgressReporter& reporter, bool verbose)
     : previous_(spdlog::default_logger()) {
   auto logger = std::make_shared<spdlog::logger>("", std::make_shared<ReporterSink>(reporter));
   logger->set_pattern("%H:%M:%S %l %v");
-  logger->set_level(verbose ? spdlog::level::debug : spdlog::level::warn);
+  logger->set_level(verbose ? spdlog::level::debug : spdlog::level::critical);
   spdlog::set_default_logger(std::move(logger));
 }
 

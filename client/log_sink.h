@@ -13,7 +13,8 @@ class logger;
 namespace espalier {
 
 // While it lives, spdlog's default logger writes to `reporter`: everything with `verbose`,
-// otherwise warnings and errors only. One at a time.
+// otherwise only what is critical, since the job's own events and its error say the rest. One at a
+// time.
 class LogsThrough {
  public:
   LogsThrough(ProgressReporter& reporter, bool verbose);

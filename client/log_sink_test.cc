@@ -26,15 +26,15 @@ class NoteCollector final : public ProgressReporter {
   std::vector<std::string> notes_;
 };
 
-TEST(LogsThroughTest, OnlyWarningsUnlessVerbose) {
+TEST(LogsThroughTest, OnlyWhatIsCriticalUnlessVerbose) {
   const auto before = spdlog::default_logger();
   NoteCollector quiet;
   {
     const LogsThrough logs(quiet, false);
-    spdlog::info("attached");
-    spdlog::warn("worker {} lost", 3);
+    spdlog::error("job-1: no model");
+    spdlog::critical("worker {} burns", 3);
   }
-  EXPECT_THAT(quiet.notes(), ElementsAre(EndsWith("warning worker 3 lost")));
+  EXPECT_THAT(quiet.notes(), ElementsAre(EndsWith("critical worker 3 burns")));
 
   NoteCollector verbose;
   {

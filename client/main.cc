@@ -23,8 +23,8 @@ Exit status: 0 success, 1 failure, 2 wrong command line or job file, 130 interru
 Environment: ESPALIER_COORDINATOR, NO_COLOR (no colours), TMPDIR (for `run`'s socket).
 
 Example:
-  espalier run --model models/orchard --text train.txt --eval-text test.txt --ratio 0.7
-      --output out)";
+  espalier run --model models/orchard --text models/orchard/valid.txt
+      --eval-text models/orchard/test.txt --ratio 0.7 --output out)";
 
 void Declare(CLI::App& app, CommandLine& line) {
   app.footer(kFooter);

@@ -86,7 +86,7 @@ class PlainReporter final : public ProgressReporter {
     if (step.phase_ended) {
       Line(RenderFinishedPhase(step.ended, step.seconds, step.outcome, {.width = 1000}));
     }
-    if (!event.message().empty()) Line(Printable(event.message()));
+    if (!event.message().empty() && !RepeatsProgress(event)) Line(Printable(event.message()));
     if (IsFinal(event.state())) return;
     const Clock::time_point now = clock_();
     const bool waiting_changed = event.progress().waiting_for() != waiting_for_;
@@ -130,7 +130,9 @@ class TerminalReporter final : public ProgressReporter {
     if (step.phase_ended) {
       Above(RenderFinishedPhase(step.ended, step.seconds, step.outcome, view_()));
     }
-    if (!event.message().empty()) Above(Truncate(Printable(event.message()), view_().width));
+    if (!event.message().empty() && !RepeatsProgress(event)) {
+      Above(Truncate(Printable(event.message()), view_().width));
+    }
     if (IsFinal(event.state())) return Erase();
     const Clock::time_point now = clock_();
     if (!live_ || step.phase_began || now - last_ >= kRedraw) Draw(now);

@@ -152,6 +152,19 @@ TEST_F(ProgressReporterTest, EventMessagesAreShownWithoutControlCharacters) {
   EXPECT_THAT(TakeOutput(), HasSubstr("worker w1 [2J attached\n"));
 }
 
+TEST_F(ProgressReporterTest, GenerationsAreNotToldTwice) {
+  auto reporter = Terminal();
+  v1::JobEvent event = Event(v1::JOB_PHASE_SEARCH, 5, 10);
+  reporter->OnEvent(event);
+  TakeOutput();
+  event.set_message("generation 3: best perplexity 11.3653 at ratio 0.6983");
+  reporter->OnEvent(event);
+  EXPECT_EQ(TakeOutput(), "");
+  event.set_message("worker-2 was lost");
+  reporter->OnEvent(event);
+  EXPECT_THAT(TakeOutput(), HasSubstr("worker-2 was lost\n"));
+}
+
 TEST_F(ProgressReporterTest, QuietShowsNothing) {
   auto reporter = MakeQuietReporter();
   reporter->OnEvent(Event(v1::JOB_PHASE_LOAD, 0, 0));

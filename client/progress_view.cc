@@ -29,14 +29,24 @@ std::string Title(v1::JobPhase phase) {
   return title;
 }
 
-// "12/40 sequences", "12 sequences" when the total is not known, "" when nothing is counted.
+bool IsPercent(const v1::Progress& progress) { return progress.unit() == "percent"; }
+
+// "8 layers", "1 layer": units are plural in messages.
+std::string Quantity(int64_t count, const std::string& unit) {
+  std::string name = Printable(unit);
+  if (count == 1 && name.ends_with('s')) name.pop_back();
+  return absl::StrCat(FormatCount(count), " ", name);
+}
+
+// "12/40 sequences", "12 sequences" when the total is not known, "30%", "" when nothing is counted.
 std::string Units(const v1::Progress& progress) {
+  if (IsPercent(progress)) return absl::StrCat(progress.done(), "%");
   if (progress.total() > 0) {
     return absl::StrCat(FormatCount(progress.done()), "/", FormatCount(progress.total()), " ",
                         Printable(progress.unit()));
   }
   if (progress.done() == 0) return "";
-  return absl::StrCat(FormatCount(progress.done()), " ", Printable(progress.unit()));
+  return Quantity(progress.done(), progress.unit());
 }
 
 std::string BestSoFar(const v1::Progress& progress) {
@@ -46,13 +56,13 @@ std::string BestSoFar(const v1::Progress& progress) {
   return text;
 }
 
-// The fields behind the bar, the most important first.
-std::vector<std::string> Fields(const v1::Progress& progress) {
+// The fields behind the bar, the most important first. `percent`: percentages are shown anyway.
+std::vector<std::string> Fields(const v1::Progress& progress, bool percent) {
   std::vector<std::string> fields;
   const auto add = [&fields](std::string field) {
     if (!field.empty()) fields.push_back(std::move(field));
   };
-  add(Units(progress));
+  if (!(percent && IsPercent(progress))) add(Units(progress));
   if (!progress.waiting_for().empty()) {
     add(absl::StrCat("waiting for ", Printable(progress.waiting_for())));
     return fields;
@@ -60,7 +70,8 @@ std::vector<std::string> Fields(const v1::Progress& progress) {
   if (progress.eta_seconds() > 0) add(absl::StrCat("ETA ", FormatDuration(progress.eta_seconds())));
   add(BestSoFar(progress));
   if (progress.units_per_second() > 0) {
-    add(absl::StrCat(FormatRate(progress.units_per_second()), "/s"));
+    const char* unit = IsPercent(progress) ? "%/s" : "/s";
+    add(absl::StrCat(FormatRate(progress.units_per_second()), unit));
   }
   if (progress.generation() > 0) add(absl::StrCat("generation ", progress.generation()));
   return fields;
@@ -120,6 +131,11 @@ std::string_view StateName(v1::JobState state) {
   }
 }
 
+bool RepeatsProgress(const v1::JobEvent& event) {
+  return event.progress().phase() == v1::JOB_PHASE_SEARCH &&
+         event.message().rfind("generation ", 0) == 0;
+}
+
 bool IsFinal(v1::JobState state) {
   return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||
          state == v1::JOB_STATE_CANCELLED;
@@ -140,7 +156,7 @@ std::string RenderBar(double fraction, int64_t width) {
 }
 
 std::string RenderProgressLine(const v1::Progress& progress, const ViewOptions& options) {
-  const std::vector<std::string> fields = Fields(progress);
+  const std::vector<std::string> fields = Fields(progress, progress.total() > 0);
   const std::string percent =
       progress.total() > 0 ? absl::StrCat(std::llround(std::floor(100 * Fraction(progress))), "%")
                            : "";
@@ -167,10 +183,9 @@ std::string RenderFinishedPhase(const v1::Progress& last, double seconds, PhaseO
   const bool done = outcome == PhaseOutcome::kDone;
   const std::string word = done ? "done in" : "stopped after";
   std::vector<std::string> fields;
-  if (last.total() > 0 || last.done() > 0) {
-    fields.push_back(done && last.total() > 0
-                         ? absl::StrCat(FormatCount(last.total()), " ", Printable(last.unit()))
-                         : Units(last));
+  const bool all = done && last.total() > 0;
+  if ((last.total() > 0 || last.done() > 0) && !(all && IsPercent(last))) {
+    fields.push_back(all ? Quantity(last.total(), last.unit()) : Units(last));
   }
   if (const std::string best = BestSoFar(last); !best.empty()) fields.push_back(best);
   const std::string head = absl::StrCat(word, " ", FormatDuration(seconds), kGap);
@@ -183,9 +198,9 @@ std::string RenderFinishedPhase(const v1::Progress& last, double seconds, PhaseO
 }
 
 std::string RenderPlainLine(const v1::Progress& progress) {
-  std::vector<std::string> fields = Fields(progress);
-  std::string line(progress.phase() == v1::JOB_PHASE_UNSPECIFIED ? "Queued"
-                                                                 : PhaseTitle(progress.phase()));
+  const std::vector<std::string> fields = Fields(progress, false);
+  const std::string line(
+      progress.phase() == v1::JOB_PHASE_UNSPECIFIED ? "Queued" : PhaseTitle(progress.phase()));
   if (fields.empty()) return line;
   return absl::StrCat(line, ": ", absl::StrJoin(fields, ", "));
 }

@@ -14,6 +14,9 @@ std::string_view PhaseTitle(v1::JobPhase phase);  // "Calibrate"; "" when unspec
 std::string_view StateName(v1::JobState state);   // "running"; "unknown" when unspecified
 bool IsFinal(v1::JobState state);                 // succeeded, failed or cancelled
 
+// Whether the message only says what the progress says too: one comes with every generation.
+bool RepeatsProgress(const v1::JobEvent& event);
+
 struct ViewOptions {
   int64_t width = 80;   // columns of the terminal
   bool colour = false;  // ANSI colours; they do not count as columns

@@ -113,6 +113,28 @@ TEST(RenderPlainLineTest, IsOneSentence) {
   EXPECT_EQ(RenderPlainLine(load), "Load: waiting for a worker to attach");
 }
 
+TEST(UnitsTest, PercentagesAreShownOnce) {
+  v1::Progress load;
+  load.set_phase(v1::JOB_PHASE_LOAD);
+  load.set_done(45);
+  load.set_total(100);
+  load.set_unit("percent");
+  EXPECT_EQ(RenderPlainLine(load), "Load: 45%");
+  EXPECT_EQ(RenderProgressLine(load, {.width = 40}), "Load       [========>         ]  45%  ");
+  EXPECT_EQ(RenderFinishedPhase(load, 1, PhaseOutcome::kDone, {}), "Load       done in 1.0s");
+  EXPECT_EQ(RenderFinishedPhase(load, 1, PhaseOutcome::kStopped, {}),
+            "Load       stopped after 1.0s  45%");
+}
+
+TEST(UnitsTest, OneIsSingular) {
+  v1::Progress initialize;
+  initialize.set_phase(v1::JOB_PHASE_INITIALIZE);
+  initialize.set_total(1);
+  initialize.set_unit("candidates");
+  EXPECT_EQ(RenderFinishedPhase(initialize, 1, PhaseOutcome::kDone, {}),
+            "Initialize done in 1.0s  1 candidate");
+}
+
 TEST(NamesTest, EveryPhaseAndStateHasOne) {
   for (int phase = v1::JOB_PHASE_LOAD; phase <= v1::JobPhase_MAX; ++phase) {
     EXPECT_NE(PhaseTitle(static_cast<v1::JobPhase>(phase)), "") << phase;

@@ -37,8 +37,8 @@ With --json, stdout has one object: dense, initial, searched, reformed (each wit
 ratio, perplexity), output, ...; or {"error": ...}. Progress goes to stderr.
 
 Examples:
-  espalier run --model models/orchard --text train.txt --eval-text test.txt --ratio 0.7
-      --output out
+  espalier run --model models/orchard --text models/orchard/valid.txt
+      --eval-text models/orchard/test.txt --ratio 0.7 --output out
   espalier run examples/orchard.yaml --workers 2 --seed 3 --output out-3)";
 
 struct RunFlags {
