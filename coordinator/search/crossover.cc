@@ -52,6 +52,20 @@ void RepairDepth(const SearchSpace& space, const ParentLevels& parents, RandomSt
   }
 }
 
+LayerMask ResizeLayer(const SearchSpace& space, const LayerOrders& orders, const LayerMask& layer,
+                      const LayerLevels& from, const LayerLevels& to, RandomStream& random) {
+  const ModuleSpace& attention = space.attention();
+  const ModuleSpace& mlp = space.mlp();
+  LayerMask resized;
+  for (size_t g = 0; g < layer.attention.size(); ++g) {
+    resized.attention.push_back(ResizeMask({layer.attention[g], attention.Size(from.attention)},
+                                           attention.Size(to.attention), orders.attention[g],
+                                           random));
+  }
+  resized.mlp = ResizeMask({layer.mlp, mlp.Size(from.mlp)}, mlp.Size(to.mlp), orders.mlp, random);
+  return resized;
+}
+
 }  // namespace
 
 Subnet Crossover(const SearchSpace& space, const std::vector<LayerOrders>& orders,
@@ -60,22 +74,17 @@ Subnet Crossover(const SearchSpace& space, const std::vector<LayerOrders>& order
   Sides sides(orders.size());
   for (int& side : sides) side = static_cast<int>(random.Below(2));
   RepairDepth(space, parents, random, &sides);
-  Levels levels = Chosen(parents, sides);
+  const Levels chosen = Chosen(parents, sides);
+  Levels levels = chosen;
   RepairLevels(space, random, &levels);
 
   Subnet child;
   child.layers.reserve(levels.size());
   for (size_t l = 0; l < levels.size(); ++l) {
-    LayerMask layer = (sides[l] == 0 ? first : second).layers[l];
-    if (levels[l].present()) {
-      for (size_t g = 0; g < layer.attention.size(); ++g) {
-        layer.attention[g] =
-            ResizeMask(layer.attention[g], space.attention().Size(levels[l].attention),
-                       orders[l].attention[g], random);
-      }
-      layer.mlp = ResizeMask(layer.mlp, space.mlp().Size(levels[l].mlp), orders[l].mlp, random);
-    }
-    child.layers.push_back(std::move(layer));
+    const LayerMask& layer = (sides[l] == 0 ? first : second).layers[l];
+    child.layers.push_back(levels[l].present()
+                               ? ResizeLayer(space, orders[l], layer, chosen[l], levels[l], random)
+                               : layer);
   }
   return child;
 }

@@ -37,13 +37,17 @@ int ModuleSpace::NearestLevel(double ratio) const {
   return up <= down + kSlack ? level : level - 1;
 }
 
-int ModuleSpace::DrawLevel(RandomStream& random) const {
+int ModuleSpace::DrawLevel(int level, int64_t reach, RandomStream& random) const {
   const double grid = static_cast<double>(options_.ratio_grid);
+  // Ratios are counted in grid steps below 1.
   const double below_full = std::floor((1 - options_.min_ratio) * grid + kSlack);
-  const int64_t choices =
-      std::clamp<int64_t>(static_cast<int64_t>(below_full) + 1, 1, options_.ratio_grid);
-  const auto steps = static_cast<double>(random.Below(static_cast<uint64_t>(choices)));
-  return NearestLevel(1 - steps / grid);
+  const int64_t lowest = std::min(static_cast<int64_t>(below_full), options_.ratio_grid - 1);
+  const double share = static_cast<double>(sizes_[level]) / static_cast<double>(options_.units);
+  const int64_t current = std::clamp<int64_t>(std::llround((1 - share) * grid), 0, lowest);
+  const int64_t first = std::max<int64_t>(0, current - reach);
+  const int64_t last = std::min(lowest, current + reach);
+  const auto drawn = first + static_cast<int64_t>(random.Below(last - first + 1));
+  return NearestLevel(1 - static_cast<double>(drawn) / grid);
 }
 
 int64_t ModuleSpace::ShortStepParameters() const {

@@ -37,8 +37,10 @@ class ModuleSpace {
   int LevelOf(int64_t size) const;
   // The level whose share of the units is nearest to `ratio`, the higher of two.
   int NearestLevel(double ratio) const;
-  // The level of a ratio drawn uniformly from the search space.
-  int DrawLevel(RandomStream& random) const;
+  int64_t ratio_grid() const { return options_.ratio_grid; }
+  // The level of a ratio drawn uniformly from the search space, among those at most `reach` grid
+  // steps from the ratio of `level`.
+  int DrawLevel(int level, int64_t reach, RandomStream& random) const;
 
   // Parameters of the module's linear layers.
   int64_t Parameters(int level) const { return sizes_[level] * UnitParameters(); }

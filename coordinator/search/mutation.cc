@@ -49,22 +49,25 @@ struct Changed {
   bool mlp = false;
 };
 
-bool Redraw(const ModuleSpace& space, double probability, RandomStream& random, int* level) {
+bool Redraw(const ModuleSpace& space, double probability, int strength, RandomStream& random,
+            int* level) {
   if (!random.Bernoulli(probability)) return false;
-  const int drawn = space.DrawLevel(random);
+  const int64_t reach = std::max<int64_t>(1, space.ratio_grid() >> strength);
+  const int drawn = space.DrawLevel(*level, reach, random);
   const bool changed = drawn != *level;
   *level = drawn;
   return changed;
 }
 
-std::vector<Changed> ChangeRatios(const SearchSpace& space, double probability,
+std::vector<Changed> ChangeRatios(const SearchSpace& space, double probability, int strength,
                                   RandomStream& random, Levels* levels) {
   std::vector<Changed> changed(levels->size());
   for (size_t l = 0; l < levels->size(); ++l) {
     LayerLevels& layer = (*levels)[l];
     if (!layer.present()) continue;
-    changed[l].attention = Redraw(space.attention(), probability, random, &layer.attention);
-    changed[l].mlp = Redraw(space.mlp(), probability, random, &layer.mlp);
+    changed[l].attention =
+        Redraw(space.attention(), probability, strength, random, &layer.attention);
+    changed[l].mlp = Redraw(space.mlp(), probability, strength, random, &layer.mlp);
   }
   return changed;
 }
@@ -72,24 +75,42 @@ std::vector<Changed> ChangeRatios(const SearchSpace& space, double probability,
 // Draws the masks of one mutation.
 class MaskDrawer {
  public:
-  MaskDrawer(double probability, double overlap, RandomStream& random)
-      : probability_(probability),
+  MaskDrawer(const SearchSpace& space, double probability, double overlap, int strength,
+             RandomStream& random)
+      : space_(space),
+        probability_(probability),
         overlap_(overlap),
         random_(random),
-        strength_(static_cast<int>(random.Below(kStrengths))) {}
+        strength_(strength) {}
 
-  Bitmask Draw(const Bitmask& old_mask, int64_t size, bool changed, const UnitOrder& order) {
-    if (!changed && !random_.Bernoulli(probability_)) {
-      return ResizeMask(old_mask, size, order, random_);
+  LayerMask DrawLayer(const LayerMask& old, const LayerLevels& old_levels,
+                      const LayerLevels& levels, const Changed& changed,
+                      const LayerOrders& orders) {
+    const int64_t old_pairs = space_.attention().Size(old_levels.attention);
+    const int64_t pairs = space_.attention().Size(levels.attention);
+    LayerMask layer;
+    for (size_t g = 0; g < old.attention.size(); ++g) {
+      layer.attention.push_back(
+          Draw({old.attention[g], old_pairs}, pairs, changed.attention, orders.attention[g]));
     }
-    const int64_t most = MostExchanged(old_mask.size(), old_mask.Count(), size, overlap_);
-    if (most == 0) return ResizeMask(old_mask, size, order, random_);
-    const int64_t bound = std::max<int64_t>(1, most >> strength_);
-    const int64_t exchanged = 1 + static_cast<int64_t>(random_.Below(bound));
-    return RedrawMask(old_mask, size, exchanged, order, random_);
+    layer.mlp = Draw({old.mlp, space_.mlp().Size(old_levels.mlp)}, space_.mlp().Size(levels.mlp),
+                     changed.mlp, orders.mlp);
+    return layer;
   }
 
  private:
+  Bitmask Draw(const SizedMask& old, int64_t size, bool changed, const UnitOrder& order) {
+    if (!changed && !random_.Bernoulli(probability_)) {
+      return ResizeMask(old, size, order, random_);
+    }
+    const int64_t most = MostExchanged(old.mask.size(), old.size, size, overlap_);
+    if (most == 0) return ResizeMask(old, size, order, random_);
+    const int64_t bound = std::max<int64_t>(1, most >> strength_);
+    const int64_t exchanged = 1 + static_cast<int64_t>(random_.Below(bound));
+    return RedrawMask(old, size, exchanged, order, random_);
+  }
+
+  const SearchSpace& space_;
   double probability_;
   double overlap_;
   RandomStream& random_;
@@ -104,11 +125,12 @@ Subnet Mutate(const SearchSpace& space, const std::vector<LayerOrders>& orders,
   const Levels before = space.LevelsOf(parent);
   Levels levels = before;
   if (random.Bernoulli(spec.depth)) ChangeDepth(space, random, &levels);
-  const Levels unchanged = levels;
-  const std::vector<Changed> changed = ChangeRatios(space, spec.ratio, random, &levels);
+  const Levels restored = levels;
+  const int strength = static_cast<int>(random.Below(kStrengths)), s2 = random.Below(kStrengths);
+  const std::vector<Changed> changed = ChangeRatios(space, spec.ratio, spec.ratio > .2 ? 0 : s2, random, &levels);
   RepairLevels(space, random, &levels);
 
-  MaskDrawer drawer(spec.mask, overlap, random);
+  MaskDrawer drawer(space, spec.mask, overlap, strength, random);
   Subnet child;
   child.layers.reserve(levels.size());
   for (size_t l = 0; l < levels.size(); ++l) {
@@ -116,16 +138,9 @@ Subnet Mutate(const SearchSpace& space, const std::vector<LayerOrders>& orders,
       child.layers.push_back(EmptyLayer(space));
       continue;
     }
-    LayerMask layer =
-        before[l].present() ? parent.layers[l] : TopLayer(space, orders[l], unchanged[l]);
-    for (size_t g = 0; g < layer.attention.size(); ++g) {
-      layer.attention[g] =
-          drawer.Draw(layer.attention[g], space.attention().Size(levels[l].attention),
-                      changed[l].attention, orders[l].attention[g]);
-    }
-    layer.mlp =
-        drawer.Draw(layer.mlp, space.mlp().Size(levels[l].mlp), changed[l].mlp, orders[l].mlp);
-    child.layers.push_back(std::move(layer));
+    const LayerMask old =
+        before[l].present() ? parent.layers[l] : TopLayer(space, orders[l], restored[l]);
+    child.layers.push_back(drawer.DrawLayer(old, restored[l], levels[l], changed[l], orders[l]));
   }
   return child;
 }

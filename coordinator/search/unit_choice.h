@@ -20,10 +20,16 @@ Bitmask TopUnits(const UnitOrder& order, int64_t size);
 // `size` units drawn uniformly.
 Bitmask RandomUnits(int64_t units, int64_t size, RandomStream& random);
 
+// A mask that is to change, and how many units it keeps, which callers know anyway.
+struct SizedMask {
+  const Bitmask& mask;
+  int64_t size;
+};
+
 // The mask with as many units dropped or added as the new size asks for, and nothing else changed:
 // a draw of half of the twice as many that are lowest (to drop) or highest (to add). Taking exactly
 // the lowest would undo what mutations have found every time that a size moves.
-Bitmask ResizeMask(const Bitmask& old_mask, int64_t size, const UnitOrder& order,
+Bitmask ResizeMask(const SizedMask& old, int64_t size, const UnitOrder& order,
                    RandomStream& random);
 
 // The most units that a redrawn mask may exchange, beyond those that its size adds or removes, so
@@ -32,7 +38,7 @@ int64_t MostExchanged(int64_t units, int64_t old_size, int64_t size, double over
 
 // A mask of `size` units that has lost `exchanged` more units of the old one than its size asks
 // for, and gained as many others. Requires 0 <= exchanged <= MostExchanged(...) for some overlap.
-Bitmask RedrawMask(const Bitmask& old_mask, int64_t size, int64_t exchanged, const UnitOrder& order,
+Bitmask RedrawMask(const SizedMask& old, int64_t size, int64_t exchanged, const UnitOrder& order,
                    RandomStream& random);
 
 }  // namespace espalier::search

@@ -44,7 +44,7 @@ TEST(ResizeMaskTest, OnlyDropsOrOnlyAdds) {
   RandomStream random(2, RandomPurpose::kTest, 0, 0);
   const Bitmask old_mask = RandomUnits(100, 50, random);
   for (int64_t size : {1, 30, 49, 50, 51, 80, 100}) {
-    const Bitmask mask = ResizeMask(old_mask, size, Ascending(100), random);
+    const Bitmask mask = ResizeMask({old_mask, 50}, size, Ascending(100), random);
     EXPECT_EQ(mask.Count(), size);
     EXPECT_EQ(Shared(mask, old_mask), std::min<int64_t>(size, 50));
   }
@@ -54,11 +54,11 @@ TEST(ResizeMaskTest, MovesUnitsNearTheBoundary) {
   RandomStream random(3, RandomPurpose::kTest, 0, 0);
   const UnitOrder order = Ascending(100);
   bool differs = false;
-  const Bitmask first = ResizeMask(Prefix(100, 50), 45, order, random);
+  const Bitmask first = ResizeMask({Prefix(100, 50), 50}, 45, order, random);
   for (int i = 0; i < 20; ++i) {
-    const Bitmask smaller = ResizeMask(Prefix(100, 50), 45, order, random);
+    const Bitmask smaller = ResizeMask({Prefix(100, 50), 50}, 45, order, random);
     EXPECT_EQ(Shared(smaller, Prefix(100, 40)), 40);  // the ten lowest are the pool
-    const Bitmask larger = ResizeMask(Prefix(100, 50), 55, order, random);
+    const Bitmask larger = ResizeMask({Prefix(100, 50), 50}, 55, order, random);
     EXPECT_EQ(Shared(larger, Prefix(100, 60)), 55);
     differs |= smaller != first;
   }
@@ -92,7 +92,8 @@ TEST(RedrawMaskTest, ExchangesExactlyAsManyAsAsked) {
     const Bitmask old_mask = RandomUnits(units, old_size, random);
     const int64_t most = MostExchanged(units, old_size, size, overlap);
     const int64_t exchanged = static_cast<int64_t>(random.Below(most + 1));
-    const Bitmask mask = RedrawMask(old_mask, size, exchanged, Ascending(units), random);
+    const Bitmask mask =
+        RedrawMask({old_mask, old_size}, size, exchanged, Ascending(units), random);
     const int64_t smaller = std::min(old_size, size);
     ASSERT_EQ(mask.Count(), size);
     ASSERT_EQ(Shared(mask, old_mask), smaller - exchanged);
@@ -106,7 +107,7 @@ TEST(RedrawMaskTest, PrefersLowScoresToGoButReachesEveryUnit) {
   RandomStream random(5, RandomPurpose::kTest, 0, 0);
   std::vector<int> changed(40);
   for (int i = 0; i < kDraws; ++i) {
-    const Bitmask mask = RedrawMask(Prefix(40, 20), 20, 2, Ascending(40), random);
+    const Bitmask mask = RedrawMask({Prefix(40, 20), 20}, 20, 2, Ascending(40), random);
     for (int64_t unit = 0; unit < 40; ++unit) changed[unit] += mask.Test(unit) != (unit < 20);
   }
   for (int count : changed) EXPECT_GT(count, 0);

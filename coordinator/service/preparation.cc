@@ -73,7 +73,7 @@ absl::StatusOr<DataSetInfo> Keep(TokenSequences sequences, DataSets& data_sets) 
     return absl::InvalidArgumentError(absl::StrCat(
         "a data set of ", sequences.tokens.size(), " tokens is more than the ", kMostTokens,
         " that a message can carry; ask for fewer sequences (calibration.sequences, "
-        "evaluation.sequences)"));
+        "eval_text.sequences)"));
   }
   const DataSetInfo info{.hash = sequences.hash,
                          .sequence_length = sequences.sequence_length,

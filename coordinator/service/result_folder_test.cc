@@ -1,1 +1,101 @@
+#include "coordinator/service/result_folder.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/model_folder.h"
+#include "coordinator/service/testing/tiny_folder.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class ResultFolderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    base_ = MakeTinyFolder(::testing::UnitTest::GetInstance()->current_test_info()->name());
+    auto folder = ResultFolder::Create(base_ / "result");
+    ASSERT_TRUE(folder.ok()) << folder.status();
+    folder_ = *std::move(folder);
+    config_ = *ReadModelConfig(base_ / "model");
+    subnet_ = std::make_shared<const Subnet>(Subnet::Dense(config_));
+  }
+
+  void Upload(TaskId task, const std::string& name, const std::string& bytes) {
+    auto file = folder_->CreateArtifact(task, name);
+    ASSERT_TRUE(file.ok()) << file.status();
+    ASSERT_TRUE((*file)->Append(0, bytes).ok());
+    ASSERT_TRUE((*file)->Close(Sha256Hex(bytes)).ok());
+  }
+  void UploadModel(TaskId task) {
+    Upload(task, "compact/config.json",
+           *CompactConfigJson(*ReadFile(base_ / "model" / "config.json"), config_, *subnet_,
+                              DType::kFloat32));
+    Upload(task, "compact/model.safetensors", ZeroSafetensors(config_, *subnet_));
+  }
+  FinishOutput Order(TaskId task) {
+    return {.job = 1,
+            .task = task,
+            .subnet = subnet_,
+            .files = {{.name = "report.json", .contents = "{}"},
+                      {.name = "subnet.json", .contents = "{}"}}};
+  }
+
+  fs::path base_;
+  std::shared_ptr<ResultFolder> folder_;
+  ModelConfig config_;
+  std::shared_ptr<const Subnet> subnet_;
+};
+
+TEST_F(ResultFolderTest, IsThereOnlyWhenItIsWhole) {
+  ASSERT_TRUE(folder_->AppendPopulation("one\n").ok());
+  ASSERT_TRUE(folder_->AppendPopulation("two\n").ok());
+  UploadModel(5);
+  EXPECT_FALSE(fs::exists(base_ / "result"));
+  const absl::Status status = folder_->Finish(Order(5));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(base_ / "result" / "population.jsonl"), "one\ntwo\n");
+  EXPECT_TRUE(fs::exists(base_ / "result" / "padded" / "model.safetensors"));
+}
+
+TEST_F(ResultFolderTest, FilesOfAnotherAttemptDoNotMix) {
+  Upload(4, "compact/model.safetensors", "half of it, then the worker was lost");
+  Upload(4, "compact/leftover.json", "{}");
+  UploadModel(5);
+  ASSERT_TRUE(folder_->Finish(Order(5)).ok());
+  EXPECT_FALSE(fs::exists(base_ / "result" / "compact" / "leftover.json"));
+  EXPECT_TRUE(OpenModelFolder(base_ / "result" / "compact").ok());
+}
+
+TEST_F(ResultFolderTest, ATruncatedModelIsRefusedByName) {
+  Upload(5, "compact/config.json",
+         *CompactConfigJson(*ReadFile(base_ / "model" / "config.json"), config_, *subnet_,
+                            DType::kFloat32));
+  std::string bytes = ZeroSafetensors(config_, *subnet_);
+  bytes.pop_back();
+  Upload(5, "compact/model.safetensors", bytes);
+  const absl::Status status = folder_->Finish(Order(5));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors"));
+  folder_.reset();
+  EXPECT_FALSE(fs::exists(base_ / "result"));
+}
+
+TEST_F(ResultFolderTest, NothingIsTakenAfterTheEnd) {
+  UploadModel(5);
+  ASSERT_TRUE(folder_->Finish(Order(5)).ok());
+  EXPECT_EQ(folder_->CreateArtifact(5, "compact/late.json").status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(ResultFolderTest, AnAbandonedOneIsNotCommitted) {
+  UploadModel(5);
+  folder_->Abandon();
+  EXPECT_EQ(folder_->Finish(Order(5)).code(), absl::StatusCode::kCancelled);
+  folder_.reset();
+  EXPECT_THAT(fs::exists(base_ / "result"), false);
+}
+
+}  // namespace
+}  // namespace espalier

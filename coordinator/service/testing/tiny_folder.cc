@@ -1,0 +1,117 @@
+#include "coordinator/service/testing/tiny_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <vector>
+
+#include "common/model_folder.h"
+#include "nlohmann/json.hpp"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kConfigJson[] = R"({
+  "architectures": ["LlamaForCausalLM"],
+  "model_type": "llama",
+  "hidden_act": "silu",
+  "hidden_size": 16,
+  "intermediate_size": 48,
+  "max_position_embeddings": 16,
+  "num_attention_heads": 4,
+  "num_hidden_layers": 4,
+  "num_key_value_heads": 2,
+  "head_dim": 8,
+  "rms_norm_eps": 1e-6,
+  "rope_theta": 10000.0,
+  "tie_word_embeddings": true,
+  "vocab_size": 32
+})";
+
+std::string TokenizerJson() {
+  nlohmann::json vocab;
+  for (int i = 0; i < 26; ++i) vocab[std::string(1, static_cast<char>('a' + i))] = i;
+  vocab["\u0120"] = 26;  // space, in GPT-2's alphabet of bytes
+  vocab["\u010a"] = 27;  // newline
+  const nlohmann::json tokenizer = {{"version", "1.0"},
+                                    {"added_tokens", nlohmann::json::array()},
+                                    {"normalizer", nullptr},
+                                    {"pre_tokenizer",
+                                     {{"type", "ByteLevel"},
+                                      {"add_prefix_space", false},
+                                      {"trim_offsets", true},
+                                      {"use_regex", true}}},
+                                    {"post_processor", nullptr},
+                                    {"decoder", nullptr},
+                                    {"model",
+                                     {{"type", "BPE"},
+                                      {"dropout", nullptr},
+                                      {"unk_token", nullptr},
+                                      {"continuing_subword_prefix", nullptr},
+                                      {"end_of_word_suffix", nullptr},
+                                      {"fuse_unk", false},
+                                      {"byte_fallback", false},
+                                      {"vocab", vocab},
+                                      {"merges", nlohmann::json::array()}}}};
+  return tokenizer.dump();
+}
+
+void Write(const fs::path& path, const std::string& contents) {
+  std::ofstream file(path, std::ios::binary);
+  file << contents;
+  ASSERT_TRUE(file.flush().good()) << path;
+}
+
+std::string Words(int count, int step) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    for (int c = 0; c < 4; ++c) text += static_cast<char>('a' + (i * step + c * c) % 26);
+    text += i % 9 == 8 ? '\n' : ' ';
+  }
+  return text;
+}
+
+}  // namespace
+
+fs::path MakeTinyFolder(const std::string& name) {
+  const fs::path folder = fs::path(::testing::TempDir()) / name;
+  fs::remove_all(folder);
+  fs::create_directories(folder / "model");
+  Write(folder / "model" / "config.json", kConfigJson);
+  Write(folder / "model" / "tokenizer.json", TokenizerJson());
+  Write(folder / "train.txt", Words(400, 7));
+  Write(folder / "test.txt", Words(60, 5));
+  return folder;
+}
+
+JobSpec TinyFolderJob(const fs::path& folder, const std::string& output) {
+  JobSpec spec;
+  spec.name = "tiny";
+  spec.model = folder / "model";
+  spec.text.path = folder / "train.txt";
+  spec.eval_text.path = folder / "test.txt";
+  spec.ratio = 0.7;
+  spec.tolerance = 0.02;
+  spec.align_mlp = 1;
+  spec.align_head_dim = 2;
+  spec.output = folder / output;
+  spec.calibration_sequences = 8;
+  spec.search.generations = 3;
+  spec.search.mutations = 4;
+  spec.search.crossovers = 2;
+  spec.search.initial_mutations = 1;
+  spec.search.survivors = 2;
+  spec.search.sequences = 2;
+  return spec;
+}
+
+std::string ZeroSafetensors(const ModelConfig& config, const Subnet& subnet) {
+  const std::vector<TensorSpec> tensors = ExpectedTensors(config, subnet, DType::kFloat32);
+  std::string file = SafetensorsHeader(tensors, {{"format", "pt"}});
+  for (const TensorSpec& tensor : tensors) file.append(tensor.ByteSize(), '\0');
+  return file;
+}
+
+}  // namespace espalier
