@@ -3,12 +3,12 @@
 #ifndef ESPALIER_WORKER_ENGINE_BACKEND_H_
 #define ESPALIER_WORKER_ENGINE_BACKEND_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "common/subnet.h"
 #include "worker/engine/resident_model.h"
@@ -18,12 +18,12 @@ namespace espalier {
 
 // Which rows of a resident layer one evaluation uses.
 struct LayerSelection {
-  std::vector<int64_t> group_pairs;            // [G] n_g: kept pairs of each KV group
-  std::vector<std::vector<int64_t>> pairs;     // [G][n_g] dense pair numbers: their frequencies
-  std::vector<int64_t> query_rows;             // resident rows of q and o_transposed
-  std::vector<int64_t> key_rows;               // resident rows of k and v
-  std::vector<int64_t> channels;               // resident rows of gate, up, down_transposed
-  bool all_attention = false;                  // the resident rows, all of them
+  std::vector<int64_t> group_pairs;         // [G] n_g: kept pairs of each KV group
+  std::vector<std::vector<int64_t>> pairs;  // [G][n_g] dense pair numbers: their frequencies
+  std::vector<int64_t> query_rows;          // resident rows of q and o_transposed
+  std::vector<int64_t> key_rows;            // resident rows of k and v
+  std::vector<int64_t> channels;            // resident rows of gate, up, down_transposed
+  bool all_attention = false;               // the resident rows, all of them
   bool all_mlp = false;
   at::Tensor o_transposed;     // [query rows, d]: takes the place of the gathered one, if defined
   at::Tensor down_transposed;  // [channels, d]: likewise

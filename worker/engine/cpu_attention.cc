@@ -63,7 +63,8 @@ void CpuAttention::Begin(const ModelConfig& config, const LayerSelection& select
     query_columns_ += heads_ * group.width;
     key_columns_ += group.width;
     max_padded_ = std::max(max_padded_, group.padded);
-    floats += sequences * group.padded * (tiles_ * heads_ * tile_rows_ + 2 * key_blocks_ * kKeyBlock);
+    floats +=
+        sequences * group.padded * (tiles_ * heads_ * tile_rows_ + 2 * key_blocks_ * kKeyBlock);
   }
   // Padding must be finite and padded keys zero; positions are overwritten.
   float* next = Reserve(&buffer_, floats, /*zero=*/true);
@@ -117,7 +118,8 @@ void CpuAttention::SetRow(int64_t sequence, int64_t position, const float* proje
     const float* cos = group.cos + position * n;
     const float* sin = group.sin + position * n;
     const float* in = projections + group.query_column;
-    float* queries = group.queries + (sequence * tiles_ + tile) * heads_ * tile_rows_ * group.padded;
+    float* queries =
+        group.queries + (sequence * tiles_ + tile) * heads_ * tile_rows_ * group.padded;
     for (int64_t head = 0; head < heads_; ++head, in += group.width) {
       kernels_->rope(in, cos, sin, scale_, n, queries + (head * tile_rows_ + row) * group.padded);
     }
@@ -202,8 +204,8 @@ void CpuAttention::RunTile(const Group& group, int64_t sequence, int64_t tile, C
       const int64_t row = head * tile_rows_ + position - first;
       float* result = sums_of_values + row * group.padded;
       kernels_->scale(result, group.width, 1.0f / sum[row]);
-      const int64_t target = (sequence * length_ + position) * stride + group.query_column +
-                             head * group.width;
+      const int64_t target =
+          (sequence * length_ + position) * stride + group.query_column + head * group.width;
       if (type == ComputeType::kFloat32) {
         std::memcpy(static_cast<float*>(out) + target, result, group.width * sizeof(float));
       } else {

@@ -1,16 +1,16 @@
 // Causal attention of one layer on the CPU, in float32, for sequences whose queries, keys and
 // values come tile by tile from the projections. Each KV group has its own head width.
 //
-// Per (sequence, group, tile of query positions) the group's r heads are stacked into one matrix, so
-// that keys and values are read once for all of them; scores exist for 512 keys at a time (online
-// softmax, Milakov & Gimelshein 2018), and blocks above the diagonal are never computed.
+// Per (sequence, group, tile of query positions) the group's r heads are stacked into one matrix,
+// so that keys and values are read once for all of them; scores exist for 512 keys at a time
+// (online softmax, Milakov & Gimelshein 2018), and blocks above the diagonal are never computed.
 #ifndef ESPALIER_WORKER_ENGINE_CPU_ATTENTION_H_
 #define ESPALIER_WORKER_ENGINE_CPU_ATTENTION_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "common/model_config.h"
 #include "worker/engine/backend.h"
@@ -31,8 +31,8 @@ class CpuAttention {
   int64_t query_columns() const { return query_columns_; }
   int64_t key_columns() const { return key_columns_; }
 
-  // Takes the projections of one position (query_columns + 2 · key_columns floats) and rotates them.
-  // Different positions may be given by different threads at once.
+  // Takes the projections of one position (query_columns + 2 · key_columns floats) and rotates
+  // them. Different positions may be given by different threads at once.
   void SetRow(int64_t sequence, int64_t position, const float* projections);
 
   // Writes the heads' outputs, row-major [sequences · length][stride] of `type`; columns from
@@ -43,13 +43,13 @@ class CpuAttention {
 
  private:
   struct Group {
-    int64_t width = 0;         // 2 n_g
-    int64_t padded = 0;        // to a multiple of 16
-    int64_t query_column = 0;  // first one, in projections and in the output
-    int64_t key_column = 0;    // within keys, and within values
-    float* queries = nullptr;  // [sequence][tile][r][tile rows][padded]
-    float* keys = nullptr;     // [sequence][key block][padded][64]
-    float* values = nullptr;   // [sequence][key blocks · 64][padded]
+    int64_t width = 0;           // 2 n_g
+    int64_t padded = 0;          // to a multiple of 16
+    int64_t query_column = 0;    // first one, in projections and in the output
+    int64_t key_column = 0;      // within keys, and within values
+    float* queries = nullptr;    // [sequence][tile][r][tile rows][padded]
+    float* keys = nullptr;       // [sequence][key block][padded][64]
+    float* values = nullptr;     // [sequence][key blocks · 64][padded]
     const float* cos = nullptr;  // [length][n_g]
     const float* sin = nullptr;
   };

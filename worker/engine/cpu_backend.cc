@@ -64,7 +64,10 @@ std::vector<const void*> AllRowPointers(const at::Tensor& matrix) {
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(ThreadPool* pool)
-      : kernels_(BestCpuKernels()), pool_(pool), attention_(&kernels_, pool), loss_(&kernels_, pool) {}
+      : kernels_(BestCpuKernels()),
+        pool_(pool),
+        attention_(&kernels_, pool),
+        loss_(&kernels_, pool) {}
 
   at::Tensor Embed(const ResidentModel& model, const int32_t* tokens, int64_t rows) override;
   void RunLayer(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
@@ -99,8 +102,8 @@ class CpuBackend : public Backend {
   void ProjectTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
   void OutputTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
   void MlpTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
-  void Normalise(const Pass& pass, const at::Tensor& weight, int64_t row0, int64_t rows,
-                 char* out, float* row_scratch) const;
+  void Normalise(const Pass& pass, const at::Tensor& weight, int64_t row0, int64_t rows, char* out,
+                 float* row_scratch) const;
   void AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows, float* x,
                   int64_t d, float* block) const;
   void Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
@@ -240,9 +243,8 @@ void CpuBackend::RunGroup(const ResidentModel& model, Pass* pass, int64_t sequen
   if (selection.has_attention()) {
     attention_.Begin(model.config, selection, Rotary(model.config, pass->length), sequences,
                      pass->length);
-    for_tiles([&](int64_t row0, int64_t count, int thread) {
-      ProjectTile(*pass, row0, count, thread);
-    });
+    for_tiles(
+        [&](int64_t row0, int64_t count, int thread) { ProjectTile(*pass, row0, count, thread); });
     pass->attention_stride = o_.padded_k();
     char* out = attention_out_.Ensure(rows * pass->attention_stride * ComputeSize(type_));
     attention_.Run(type_, out, pass->attention_stride);
@@ -336,8 +338,8 @@ void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int threa
   constexpr int64_t kBlock = PackedMatrix::kColumns;
   const int64_t stride = PackedMatrix::PaddedK(pass.d);
   const int64_t hidden = gate_up_.blocks() / 2 * kBlock;  // channels, padded with zeros
-  auto* gate = reinterpret_cast<float*>(tile_scratch_[thread].Ensure(
-      (kTileRows * (2 * kBlock + stride + hidden) + stride) * 4));
+  auto* gate = reinterpret_cast<float*>(
+      tile_scratch_[thread].Ensure((kTileRows * (2 * kBlock + stride + hidden) + stride) * 4));
   float* up = gate + kTileRows * kBlock;
   float* row_scratch = up + kTileRows * kBlock;
   char* a = reinterpret_cast<char*>(row_scratch + stride);
@@ -378,8 +380,7 @@ void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
     const int64_t j = item % tiles;
     if (j < i) return;
     const auto width = [&](int64_t tile) { return std::min(kGramTile, k - tile * kGramTile); };
-    at::Tensor block =
-        gram->narrow(0, i * kGramTile, width(i)).narrow(1, j * kGramTile, width(j));
+    at::Tensor block = gram->narrow(0, i * kGramTile, width(i)).narrow(1, j * kGramTile, width(j));
     const at::Tensor left = input.narrow(1, i * kGramTile, width(i)).t();
     const at::Tensor right = input.narrow(1, j * kGramTile, width(j));
     at::addmm_out(block, block, left, right);

@@ -2,10 +2,10 @@
 #ifndef ESPALIER_WORKER_ENGINE_CPU_LOSS_H_
 #define ESPALIER_WORKER_ENGINE_CPU_LOSS_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "worker/engine/cpu_kernels.h"
 #include "worker/engine/packed_matrix.h"

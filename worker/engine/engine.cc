@@ -47,9 +47,8 @@ auto WithoutExceptions(const std::string& what, Body&& body) -> decltype(body())
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     if (absl::StrContains(text, "not enough memory") || absl::StrContains(text, "allocate")) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(what, ": out of memory with ", Megabytes(AvailableMemory()),
-                       " available: ", text));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          what, ": out of memory with ", Megabytes(AvailableMemory()), " available: ", text));
     }
     return absl::InternalError(absl::StrCat(what, ": ", text));
   } catch (const std::bad_alloc&) {
@@ -94,10 +93,9 @@ absl::Status CheckTokens(const TokenSequences& sequences, int64_t vocab_size) {
   if (sequences.sequence_length < 2 || sequences.count() == 0 ||
       sequences.count() * sequences.sequence_length !=
           static_cast<int64_t>(sequences.tokens.size())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the token sequences are malformed: ", sequences.tokens.size(),
-                     " tokens in sequences of ", sequences.sequence_length,
-                     "; at least one whole sequence of two tokens is needed"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the token sequences are malformed: ", sequences.tokens.size(), " tokens in sequences of ",
+        sequences.sequence_length, "; at least one whole sequence of two tokens is needed"));
   }
   for (size_t i = 0; i < sequences.tokens.size(); ++i) {
     const int32_t token = sequences.tokens[i];
@@ -143,8 +141,8 @@ class ResidentEngine : public Engine {
   absl::Status CheckSubnet(const Subnet& subnet) const;
   std::vector<LayerSelection> Select(const Subnet& subnet, const ReformedWeights* reformed) const;
 
-  // Runs all layers over batches of whole sequences. `after_layer` (may be empty) gives the observer
-  // of each layer; `losses` (may be null) receives the sum of each sequence.
+  // Runs all layers over batches of whole sequences. `after_layer` (may be empty) gives the
+  // observer of each layer; `losses` (may be null) receives the sum of each sequence.
   absl::Status Run(const std::vector<LayerSelection>& selections, const TokenSequences& sequences,
                    const std::function<LayerObserver(int64_t layer)>& observer_of,
                    std::vector<double>* losses, const Control& control);
@@ -198,8 +196,8 @@ absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
       if (Cancelled(control)) return CancelledError();
       backend_->RunLayer(model_, layer, selections[layer], count, length, &x,
                          observer_of ? observer_of(layer) : LayerObserver());
-      Report(control, (static_cast<double>(batch) + static_cast<double>(layer + 1) /
-                                                        static_cast<double>(layers + 1)) /
+      Report(control, (static_cast<double>(batch) +
+                       static_cast<double>(layer + 1) / static_cast<double>(layers + 1)) /
                           static_cast<double>(batches));
     }
     if (Cancelled(control)) return CancelledError();
@@ -238,9 +236,9 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
   const int64_t needed = config.num_layers * (2 * d * d + wide * wide + f * f) * 4;
   const int64_t available = AvailableMemory();
   if (available > 0 && needed > available) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the Gram matrices of ", config.num_layers, " layers take ",
-                     Megabytes(needed), ", and ", Megabytes(available), " are available"));
+    return absl::ResourceExhaustedError(absl::StrCat("the Gram matrices of ", config.num_layers,
+                                                     " layers take ", Megabytes(needed), ", and ",
+                                                     Megabytes(available), " are available"));
   }
   auto calibration = std::make_shared<Calibration>();
   const absl::Status status = WithoutExceptions("calibration", [&]() -> absl::Status {
@@ -326,8 +324,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path
   ESPALIER_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
   ESPALIER_ASSIGN_OR_RETURN(ModelFolder folder, OpenModelFolder(model));
   const bool wide = options.precision == Precision::kFloat32;
-  const Subnet resident =
-      folder.masks.has_value() ? *folder.masks : Subnet::Dense(folder.config);
+  const Subnet resident = folder.masks.has_value() ? *folder.masks : Subnet::Dense(folder.config);
   const int64_t needed = CountParameters(resident, folder.config) * (wide ? 4 : 2);
   ESPALIER_RETURN_IF_ERROR(PrepareDevice(device, needed, model.string()));
   return WithoutExceptions(

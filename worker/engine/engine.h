@@ -32,8 +32,8 @@ struct EngineOptions {
 
 // How a caller follows and stops a long call. Both members may be empty.
 struct Control {
-  std::function<void(double fraction)> progress;    // called from the calling thread
-  const std::atomic<bool>* cancelled = nullptr;     // polled; the call returns CANCELLED
+  std::function<void(double fraction)> progress;  // called from the calling thread
+  const std::atomic<bool>* cancelled = nullptr;   // polled; the call returns CANCELLED
 };
 
 // Sum of −ln p over the T − 1 predictions of one sequence.
@@ -83,8 +83,8 @@ class Engine {
                                                       const EngineOptions& options);
   virtual ~Engine() = default;
 
-  virtual const ModelConfig& config() const = 0;   // the dense model's dimensions
-  virtual const Subnet& resident() const = 0;      // dense, or the compact folder's masks
+  virtual const ModelConfig& config() const = 0;  // the dense model's dimensions
+  virtual const Subnet& resident() const = 0;     // dense, or the compact folder's masks
   virtual EngineMemory memory() const = 0;
 
   // Loss of a subnet on every sequence. `subnet` must be the resident one when the model is
@@ -99,8 +99,8 @@ class Engine {
       const TokenSequences& sequences, const Control& control = {}) = 0;
 
   // Unit scores (docs/method.md, "Importance"): Φ_ij = W_ij² / [(2H + λI)⁻¹]_jj with
-  // λ = damping · mean(diag 2H), summed over the rows of q, k, v and the columns of o of a pair, and
-  // over the rows of gate and up and the column of down of a channel.
+  // λ = damping · mean(diag 2H), summed over the rows of q, k, v and the columns of o of a pair,
+  // and over the rows of gate and up and the column of down of a channel.
   virtual absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                                 const Control& control = {}) = 0;
 

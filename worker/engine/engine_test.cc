@@ -23,8 +23,9 @@ std::unique_ptr<Engine> LoadOrDie(const std::filesystem::path& folder, EngineOpt
 }
 
 // A copy of the model with every omitted weight set to zero: what mask equivalence speaks of.
-std::filesystem::path WriteZeroMasked(const std::filesystem::path& source, const ModelConfig& config,
-                                      const Subnet& subnet, const std::string& name) {
+std::filesystem::path WriteZeroMasked(const std::filesystem::path& source,
+                                      const ModelConfig& config, const Subnet& subnet,
+                                      const std::string& name) {
   const auto folder = OpenModelFolder(source);
   const std::filesystem::path target = std::filesystem::path(::testing::TempDir()) / name;
   std::filesystem::create_directories(target);
@@ -38,7 +39,9 @@ std::filesystem::path WriteZeroMasked(const std::filesystem::path& source, const
     const TensorView view = *folder->tensors->Get(spec.name);
     std::vector<float> values(view.bytes.size() / 4);
     std::memcpy(values.data(), view.bytes.data(), view.bytes.size());
-    const auto contains = [&](const char* part) { return spec.name.find(part) != std::string::npos; };
+    const auto contains = [&](const char* part) {
+      return spec.name.find(part) != std::string::npos;
+    };
     int layer = -1;
     std::sscanf(spec.name.c_str(), "model.layers.%d.", &layer);
     const auto kept_row = [&](int64_t row) -> bool {

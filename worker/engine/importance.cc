@@ -75,11 +75,10 @@ absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
   pool->ParallelFor(2 * layers, [&](int64_t item, int thread) {
     if (Cancelled(control)) return;
     const int64_t i = item / 2;
-    statuses[item] = item % 2 == 0
-                         ? ScoreAttention(model.layers[i], calibration.layers[i], damping,
-                                          model.config, &scores.layers[i])
-                         : ScoreMlp(model.layers[i], calibration.layers[i], damping,
-                                    &scores.layers[i]);
+    statuses[item] = item % 2 == 0 ? ScoreAttention(model.layers[i], calibration.layers[i], damping,
+                                                    model.config, &scores.layers[i])
+                                   : ScoreMlp(model.layers[i], calibration.layers[i], damping,
+                                              &scores.layers[i]);
     const double fraction = static_cast<double>(++done) / static_cast<double>(2 * layers);
     if (thread == 0) Report(control, fraction);
   });

@@ -1,10 +1,10 @@
 #include "worker/engine/packed_matrix.h"
 
+#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <cstring>
@@ -63,7 +63,8 @@ ComputeType BestTypeForBFloat16() {
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) return ComputeType::kBFloat16;  // AMX
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1))
+    return ComputeType::kBFloat16;  // AMX
   // Without AMX, Intel's AVX512-BF16 does as many multiplications a cycle as float32 does; AMD's
   // does twice as many.
   char vendor[13] = {};
@@ -137,9 +138,8 @@ void PackedMatrix::PackRowBlock(const std::vector<const void*>& rows, at::Scalar
 void PackedMatrix::PackRows(const std::vector<const void*>& rows, at::ScalarType source, int64_t k,
                             ComputeType type, const CpuKernels& kernels, ThreadPool* pool) {
   Reserve(k, static_cast<int64_t>(rows.size()), type);
-  pool->ParallelFor(blocks_, [&](int64_t block, int) {
-    PackRowBlock(rows, source, k, kernels, block);
-  });
+  pool->ParallelFor(blocks_,
+                    [&](int64_t block, int) { PackRowBlock(rows, source, k, kernels, block); });
 }
 
 void PackedMatrix::PackRowsSerially(const std::vector<const void*>& rows, at::ScalarType source,

@@ -7,10 +7,10 @@
 #ifndef ESPALIER_WORKER_ENGINE_PACKED_MATRIX_H_
 #define ESPALIER_WORKER_ENGINE_PACKED_MATRIX_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "worker/engine/cpu_kernels.h"
 #include "worker/engine/thread_pool.h"

@@ -150,9 +150,8 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
         SelectLayer(subnet.layers[i], model.subnet.layers[i], model.config);
     const at::Tensor& dense = mlp ? layer.down_transposed : layer.o_transposed;
     const at::Tensor& gram = mlp ? calibration.layers[i].down : calibration.layers[i].o;
-    absl::StatusOr<ReformedLinear> solved =
-        ReformLinear(dense.to(at::kCPU), gram, mlp ? selection.channels : selection.query_rows,
-                     options);
+    absl::StatusOr<ReformedLinear> solved = ReformLinear(
+        dense.to(at::kCPU), gram, mlp ? selection.channels : selection.query_rows, options);
     if (solved.ok()) {
       (mlp ? weights->layers[i].down_transposed : weights->layers[i].o_transposed) =
           solved->weights.to(model.device);
@@ -166,10 +165,10 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
   if (Cancelled(control)) return CancelledError();
   for (int64_t item = 0; item < count; ++item) {
     if (statuses[item].ok()) continue;
-    return absl::Status(statuses[item].code(),
-                        absl::StrCat("layer ", linears[item].layer,
-                                     linears[item].mlp ? " down_proj: " : " o_proj: ",
-                                     statuses[item].message()));
+    return absl::Status(
+        statuses[item].code(),
+        absl::StrCat("layer ", linears[item].layer,
+                     linears[item].mlp ? " down_proj: " : " o_proj: ", statuses[item].message()));
   }
   return Reformation{std::move(weights), std::move(errors)};
 }

@@ -61,8 +61,7 @@ absl::Status LoadAttention(Loader* loader, const std::string& prefix, const Laye
   const int64_t keys = 2 * mask.KeptPairs();
   const int64_t queries = keys * config.queries_per_group();
   const std::string attention = prefix + "self_attn.";
-  ESPALIER_ASSIGN_OR_RETURN(layer->attention_norm,
-                            loader->Norm(prefix + "input_layernorm.weight"));
+  ESPALIER_ASSIGN_OR_RETURN(layer->attention_norm, loader->Norm(prefix + "input_layernorm.weight"));
   ESPALIER_ASSIGN_OR_RETURN(layer->q, loader->Matrix(attention + "q_proj.weight", queries, d));
   ESPALIER_ASSIGN_OR_RETURN(layer->k, loader->Matrix(attention + "k_proj.weight", keys, d));
   ESPALIER_ASSIGN_OR_RETURN(layer->v, loader->Matrix(attention + "v_proj.weight", keys, d));
@@ -78,8 +77,7 @@ absl::Status LoadMlp(Loader* loader, const std::string& prefix, int64_t channels
                             loader->Norm(prefix + "post_attention_layernorm.weight"));
   ESPALIER_ASSIGN_OR_RETURN(layer->gate,
                             loader->Matrix(prefix + "mlp.gate_proj.weight", channels, d));
-  ESPALIER_ASSIGN_OR_RETURN(layer->up,
-                            loader->Matrix(prefix + "mlp.up_proj.weight", channels, d));
+  ESPALIER_ASSIGN_OR_RETURN(layer->up, loader->Matrix(prefix + "mlp.up_proj.weight", channels, d));
   ESPALIER_ASSIGN_OR_RETURN(layer->down_transposed,
                             loader->Transposed(prefix + "mlp.down_proj.weight", d, channels));
   return absl::OkStatus();
@@ -97,8 +95,8 @@ absl::StatusOr<ResidentModel> LoadResidentModel(const ModelFolder& folder, at::S
   model.type = type;
   model.device = device;
   const int64_t d = config.hidden_size;
-  ESPALIER_ASSIGN_OR_RETURN(
-      model.embedding, loader.Matrix("model.embed_tokens.weight", config.vocab_size, d));
+  ESPALIER_ASSIGN_OR_RETURN(model.embedding,
+                            loader.Matrix("model.embed_tokens.weight", config.vocab_size, d));
   model.layers.resize(config.num_layers);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string prefix = absl::StrCat("model.layers.", i, ".");

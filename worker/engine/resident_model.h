@@ -2,10 +2,10 @@
 #ifndef ESPALIER_WORKER_ENGINE_RESIDENT_MODEL_H_
 #define ESPALIER_WORKER_ENGINE_RESIDENT_MODEL_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "absl/status/statusor.h"
 #include "common/model_config.h"
@@ -18,25 +18,25 @@ namespace espalier {
 // dense, or a compact folder's. Undefined tensors belong to absent modules. o and down are stored
 // transposed, so that omitting inputs of any linear is a gather of whole rows.
 struct ResidentLayer {
-  at::Tensor attention_norm;  // [d]
-  at::Tensor q;               // [query rows, d]
-  at::Tensor k;               // [key/value rows, d]
-  at::Tensor v;               // [key/value rows, d]
-  at::Tensor o_transposed;    // [query rows, d]
-  at::Tensor mlp_norm;        // [d]
-  at::Tensor gate;            // [f', d]
-  at::Tensor up;              // [f', d]
-  at::Tensor down_transposed; // [f', d]
+  at::Tensor attention_norm;   // [d]
+  at::Tensor q;                // [query rows, d]
+  at::Tensor k;                // [key/value rows, d]
+  at::Tensor v;                // [key/value rows, d]
+  at::Tensor o_transposed;     // [query rows, d]
+  at::Tensor mlp_norm;         // [d]
+  at::Tensor gate;             // [f', d]
+  at::Tensor up;               // [f', d]
+  at::Tensor down_transposed;  // [f', d]
 };
 
 struct ResidentModel {
   ModelConfig config;
-  Subnet subnet;              // that is resident
+  Subnet subnet;  // that is resident
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
-  at::Tensor embedding;       // [V, d]
-  at::Tensor head;            // [V, d]; the embedding if tied
-  at::Tensor final_norm;      // [d]
+  at::Tensor embedding;   // [V, d]
+  at::Tensor head;        // [V, d]; the embedding if tied
+  at::Tensor final_norm;  // [d]
   std::vector<ResidentLayer> layers;
 
   int64_t bytes() const;

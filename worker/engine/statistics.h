@@ -2,10 +2,10 @@
 #ifndef ESPALIER_WORKER_ENGINE_STATISTICS_H_
 #define ESPALIER_WORKER_ENGINE_STATISTICS_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "absl/status/statusor.h"
 #include "worker/engine/engine.h"

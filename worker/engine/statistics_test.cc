@@ -84,7 +84,8 @@ TEST(ReformLinearTest, AdmmConvergesTowardsTheClosedForm) {
 
 TEST(ReformLinearTest, NeverWorseThanInheritedHoweverBadTheData) {
   const c10::InferenceMode no_autograd;
-  for (const ReformationMethod method : {ReformationMethod::kClosedForm, ReformationMethod::kAdmm}) {
+  for (const ReformationMethod method :
+       {ReformationMethod::kClosedForm, ReformationMethod::kAdmm}) {
     // Fewer samples than inputs; a dead input; one that is a thousand times larger than the rest.
     Problem problem = MakeProblem(20, 60, 10, 30);
     problem.inputs.select(1, 2).zero_();

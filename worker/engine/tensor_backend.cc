@@ -109,19 +109,19 @@ void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer
     const at::Tensor query = Rotate(heads(q, r * column, r), cos, sin).to(model.type);
     const at::Tensor key = Rotate(heads(k, column, 1), cos, sin).to(model.type);
     const at::Tensor value = heads(v, column, 1).to(model.type);
-    const at::Tensor out = at::scaled_dot_product_attention(
-        query, key.expand({-1, r, -1, -1}), value.expand({-1, r, -1, -1}), {}, 0.0,
-        /*is_causal=*/true, scale);
+    const at::Tensor out = at::scaled_dot_product_attention(query, key.expand({-1, r, -1, -1}),
+                                                            value.expand({-1, r, -1, -1}), {}, 0.0,
+                                                            /*is_causal=*/true, scale);
     outputs.push_back(out.transpose(1, 2).reshape({sequences * length, r * width}));
     column += width;
   }
   const at::Tensor output = at::cat(outputs, 1);
   inputs->qkv = normalised;
   inputs->o = output.to(at::kFloat);
-  const at::Tensor o = selection.o_transposed.defined()
-                           ? selection.o_transposed.to(model.type)
-                           : Gather(layer.o_transposed, selection.query_rows,
-                                    selection.all_attention);
+  const at::Tensor o =
+      selection.o_transposed.defined()
+          ? selection.o_transposed.to(model.type)
+          : Gather(layer.o_transposed, selection.query_rows, selection.all_attention);
   x->add_(at::mm(output, o).to(at::kFloat));
 }
 
