@@ -49,6 +49,8 @@ TEST_F(CliTest, UsageErrorsHaveTheirOwnStatus) {
       {"run"},
       {"submit", "--text-format", "html"},
       {"get"},
+      {"get", "one", "two"},
+      {"run", "one.yaml", "two.yaml"},
       {"eval", "--model", "x"},
       {"eval", "--model", "x", "--text", "y", "--precision", "int4"},
       {"eval", "--model", "x", "--text", "y", "--sequence-length", "1"}};

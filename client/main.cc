@@ -8,6 +8,7 @@
 #include "CLI/Config.hpp"
 #include "CLI/Error.hpp"
 #include "CLI/Formatter.hpp"
+#include "CLI/Option.hpp"
 #include "client/commands.h"
 #include "client/exit_codes.h"
 #include "client/output.h"
@@ -29,6 +30,8 @@ Example:
 void Declare(CLI::App& app, CommandLine& line) {
   app.footer(kFooter);
   app.require_subcommand(1);
+  // As shells have it: of a flag given twice the last one counts. Commands inherit this.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.get_formatter()->column_width(32);
   for (const auto add : {&AddRunCommand, &AddSubmitCommand, &AddListCommand, &AddGetCommand,
                          &AddWatchCommand, &AddCancelCommand, &AddResultCommand, &AddWorkersCommand,
