@@ -96,7 +96,7 @@ class PieceWriter {
     return absl::OkStatus();
   }
   absl::Status Flush() {
-    const absl::Status status = file_->Append(piece_);
+    absl::Status status = file_->Append(piece_);
     piece_.clear();
     return status;
   }

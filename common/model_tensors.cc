@@ -84,20 +84,15 @@ std::vector<int64_t> ModelTensor::CompactShape(const Subnet& masks,
 
 std::vector<int64_t> ModelTensor::KeptIndices(size_t dimension, const Subnet& masks,
                                               const ModelConfig& config) const {
-  const LayerMask* mask = module == Module::kNone ? nullptr : &masks.layers[layer];
-  switch (shape[dimension].units) {
-    case Units::kQuery:
-      return QueryRows(*mask, config);
-    case Units::kKeyValue:
-      return KeyValueRows(*mask, config);
-    case Units::kChannels:
-      return mask->mlp.Indices();
-    case Units::kAll:
-      break;
+  if (shape[dimension].units == Units::kAll) {
+    std::vector<int64_t> all(shape[dimension].dense_size);
+    std::iota(all.begin(), all.end(), 0);
+    return all;
   }
-  std::vector<int64_t> all(shape[dimension].dense_size);
-  std::iota(all.begin(), all.end(), 0);
-  return all;
+  const LayerMask& mask = masks.layers[layer];  // only layers have other units
+  if (shape[dimension].units == Units::kChannels) return mask.mlp.Indices();
+  return shape[dimension].units == Units::kQuery ? QueryRows(mask, config)
+                                                 : KeyValueRows(mask, config);
 }
 
 std::vector<ModelTensor> ModelTensors(const ModelConfig& config) {
