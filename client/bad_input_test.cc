@@ -102,7 +102,7 @@ TEST_F(BadInputTest, UnsupportedArchitecture) {
     config["model_type"] = "gpt_neox";
     config["architectures"] = {"GPTNeoXForCausalLM"};
   });
-  ExpectModelFailure({"config.json", "GPTNeoX"});
+  ExpectModelFailure({"config.json", "gpt_neox"});
 }
 
 TEST_F(BadInputTest, MissingTokenizer) {

@@ -87,7 +87,7 @@ absl::Status JobOutcome(const v1::Job& job) {
       return absl::AbortedError(job.error().empty() ? absl::StrCat("job ", job.id(), " failed")
                                                     : job.error());
     case v1::JOB_STATE_CANCELLED:
-      return absl::CancelledError(absl::StrCat("job ", job.id(), " was cancelled"));
+      return absl::AbortedError(absl::StrCat("job ", job.id(), " was cancelled"));
     default:
       return absl::FailedPreconditionError(absl::StrCat(
           "job ", job.id(), " has no result yet: it is ", std::string(StateName(job.state())),

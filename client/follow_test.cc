@@ -102,7 +102,7 @@ TEST(JobOutcomeTest, SaysWhyThereIsNoResult) {
   job.set_error("model.safetensors is truncated");
   EXPECT_EQ(JobOutcome(job).message(), "model.safetensors is truncated");
   job.set_state(v1::JOB_STATE_CANCELLED);
-  EXPECT_TRUE(absl::IsCancelled(JobOutcome(job)));
+  EXPECT_EQ(JobOutcome(job), absl::AbortedError("job job-1 was cancelled"));
   job.set_state(v1::JOB_STATE_RUNNING);
   EXPECT_THAT(std::string(JobOutcome(job).message()), HasSubstr("espalier watch job-1"));
 }

@@ -120,7 +120,7 @@ TEST(UnitsTest, PercentagesAreShownOnce) {
   load.set_total(100);
   load.set_unit("percent");
   EXPECT_EQ(RenderPlainLine(load), "Load: 45%");
-  EXPECT_EQ(RenderProgressLine(load, {.width = 40}), "Load       [========>         ]  45%  ");
+  EXPECT_EQ(RenderProgressLine(load, {.width = 40}), "Load       [========>           ]  45%  ");
   EXPECT_EQ(RenderFinishedPhase(load, 1, PhaseOutcome::kDone, {}), "Load       done in 1.0s");
   EXPECT_EQ(RenderFinishedPhase(load, 1, PhaseOutcome::kStopped, {}),
             "Load       stopped after 1.0s  45%");

@@ -101,7 +101,7 @@ int Run(const RunFlags& flags, bool json) {
 
   const auto job = RunOnLocalCluster(flags, *spec, **directory, *reporter, interrupts);
   reporter->Finish();
-  if (absl::IsCancelled(job.status())) {
+  if (!job.ok() && interrupts.token().stop_requested()) {
     return Fail("interrupted; nothing was written", kExitInterrupted, json);
   }
   if (!job.ok()) return Fail(job.status(), json);

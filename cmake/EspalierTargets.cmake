@@ -21,7 +21,7 @@ function(espalier_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
-  target_link_libraries(${name} PRIVATE ${ARG_DEPS} espalier_flags GTest::gmock GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} espalier_flags GTest::gmock espalier_test_main)
   gtest_discover_tests(${name} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" DISCOVERY_TIMEOUT 60
                        PROPERTIES TIMEOUT 300 LABELS "${ARG_LABELS}"
                                   PROCESSORS ${ARG_PROCESSORS})

@@ -228,7 +228,7 @@ absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::Create(const f
   ESPALIER_RETURN_IF_ERROR(RequireAbsentOrEmpty(resolved));
   std::error_code error;
   fs::create_directories(resolved.parent_path(), error);
-  if (error) return SystemError(error.value(), "cannot create", resolved.parent_path());
+  if (error) return SystemError(error.value(), "cannot create the folder above", resolved);
   fs::path staging = PartialName(resolved);
   if (mkdir(staging.c_str(), 0777) != 0) return SystemError(errno, "cannot create", staging);
   return std::unique_ptr<StagedDirectory>(

@@ -91,8 +91,8 @@ absl::StatusOr<JobSpec> ReadJobSpec(const std::filesystem::path& file);
 absl::Status ValidateJobSpec(const JobSpec& spec);
 
 // Validates, fills every value that is 0 (or empty) for "default" from the model, and refuses a
-// target that the model cannot reach (the embedding alone may be larger), saying the lowest possible
-// ratio. docs/job.md states each rule.
+// target that the model cannot reach (the embedding alone may be larger), saying the lowest
+// possible ratio. docs/job.md states each rule.
 absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& config);
 
 // YAML that ParseJobSpec reads back to the same value, every key written out (but a number outside

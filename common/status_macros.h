@@ -10,10 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define ESPALIER_RETURN_IF_ERROR(expr)                          \
-  do {                                                          \
-    absl::Status espalier_status_ = (expr);                     \
-    if (!espalier_status_.ok()) return espalier_status_;        \
+#define ESPALIER_RETURN_IF_ERROR(expr)                   \
+  do {                                                   \
+    absl::Status espalier_status_ = (expr);              \
+    if (!espalier_status_.ok()) return espalier_status_; \
   } while (false)
 
 #define ESPALIER_CONCAT_INNER_(a, b) a##b

@@ -291,12 +291,14 @@ bool Brain::AssignOne(const Step& step, AttachedWorker& worker) {
     // Younger jobs fill the gaps of the oldest, but never make a worker change its model for them.
     const ModelRef model = job->model();
     if (model.path != first->model().path || model.precision != first->model().precision) continue;
+    // While a worker loads for an older job it has no gap.
+    if (state == ModelHolders::State::kLoading) return false;
     if (state == ModelHolders::State::kReady) {
       if (std::optional<WorkItem> item = job->Take(worker.key)) {
         Assign(step, worker, *job, *std::move(item));
         return true;
       }
-    } else if (state == ModelHolders::State::kUnknown && job->WantsWorkers()) {
+    } else if (job->WantsWorkers()) {
       Assign(step, worker, *job, job->StartLoad(step, worker.key));
       return true;
     }

@@ -257,7 +257,7 @@ void JobMachine::FinishExport(const Step& step, TaskId task) {
                     .seconds = static_cast<double>(step.now - phase_start_) / 1e3});
   // The index file comes last.
   std::vector<FinishOutput::File> files = {
-      {.name = "job.yaml", .contents = JobSpecToYaml(job_->spec)},
+      {.name = "job.yaml", .contents = PortableSpec(job_->spec)},
       {.name = "report.json", .contents = ReportJson(*result_, phases, fits_)},
       {.name = "subnet.json", .contents = SubnetJson(*job_, holders_.hash(), search_->best())}};
   step.actions->push_back(FinishOutput{.job = view().id,

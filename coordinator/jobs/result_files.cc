@@ -33,13 +33,6 @@ Json LayerSizes(const Subnet& subnet) {
   return layers;
 }
 
-// The specification without what names the run and its place.
-std::string PortableSpec(JobSpec spec) {
-  spec.name.clear();
-  spec.output.clear();
-  return JobSpecToYaml(spec);
-}
-
 Json Provenance(const PreparedJob& job, const std::string& model_hash,
                 const ScoredCandidate& best) {
   Json provenance = {
@@ -96,6 +89,12 @@ std::string_view PhaseName(JobPhase phase) {
       return "export";
   }
   return "";
+}
+
+std::string PortableSpec(JobSpec spec) {
+  spec.name.clear();
+  spec.output.clear();
+  return JobSpecToYaml(spec);
 }
 
 std::string SubnetJson(const PreparedJob& job, const std::string& model_hash,

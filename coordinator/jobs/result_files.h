@@ -20,6 +20,10 @@ struct PhaseSeconds {
 
 std::string_view PhaseName(JobPhase phase);
 
+// The specification without the name and the output of this run, so that the same job gives the
+// same bytes wherever it is written to: job.yaml. `espalier run job.yaml --output DIR` repeats it.
+std::string PortableSpec(JobSpec spec);
+
 // Masks, sizes per layer and provenance. `model_hash` as ModelHash.
 std::string SubnetJson(const PreparedJob& job, const std::string& model_hash,
                        const ScoredCandidate& best);

@@ -32,7 +32,8 @@ Subnet Descendant(const Setting& s, const MutationSpec& mutation, uint32_t slot,
   RandomStream random(1, RandomPurpose::kTest, 0, slot);
   Subnet subnet = s.initial;
   for (int i = 0; i < steps; ++i) {
-    subnet = Mutate(*s.space, s.orders, subnet, mutation, 0.5, random);
+    subnet =
+        Mutate(*s.space, s.orders, subnet, {.probabilities = mutation, .overlap = 0.5}, random);
   }
   return subnet;
 }

@@ -37,11 +37,16 @@ int ModuleSpace::NearestLevel(double ratio) const {
   return up <= down + kSlack ? level : level - 1;
 }
 
+int64_t ModuleSpace::ratio_steps() const {
+  const double below_full =
+      std::floor((1 - options_.min_ratio) * static_cast<double>(options_.ratio_grid) + kSlack);
+  return std::min(static_cast<int64_t>(below_full), options_.ratio_grid - 1);
+}
+
 int ModuleSpace::DrawLevel(int level, int64_t reach, RandomStream& random) const {
   const double grid = static_cast<double>(options_.ratio_grid);
   // Ratios are counted in grid steps below 1.
-  const double below_full = std::floor((1 - options_.min_ratio) * grid + kSlack);
-  const int64_t lowest = std::min(static_cast<int64_t>(below_full), options_.ratio_grid - 1);
+  const int64_t lowest = ratio_steps();
   const double share = static_cast<double>(sizes_[level]) / static_cast<double>(options_.units);
   const int64_t current = std::clamp<int64_t>(std::llround((1 - share) * grid), 0, lowest);
   const int64_t first = std::max<int64_t>(0, current - reach);

@@ -37,7 +37,8 @@ class ModuleSpace {
   int LevelOf(int64_t size) const;
   // The level whose share of the units is nearest to `ratio`, the higher of two.
   int NearestLevel(double ratio) const;
-  int64_t ratio_grid() const { return options_.ratio_grid; }
+  // How many grid steps the search space goes below the full size.
+  int64_t ratio_steps() const;
   // The level of a ratio drawn uniformly from the search space, among those at most `reach` grid
   // steps from the ratio of `level`.
   int DrawLevel(int level, int64_t reach, RandomStream& random) const;

@@ -70,15 +70,34 @@ TEST(ModuleSpaceTest, DrawsExactlyTheRatiosOfTheSearchSpace) {
   const ModuleSpace space({.units = 100, .min_ratio = 0.6, .ratio_grid = 20});
   RandomStream random(1, RandomPurpose::kTest, 0, 0);
   std::set<int64_t> drawn;
-  for (int i = 0; i < 500; ++i) drawn.insert(space.Size(space.DrawLevel(random)));
+  for (int i = 0; i < 500; ++i) {
+    drawn.insert(space.Size(space.DrawLevel(0, space.ratio_steps(), random)));
+  }
   EXPECT_EQ(drawn, (std::set<int64_t>{60, 65, 70, 75, 80, 85, 90, 95, 100}));
+}
+
+TEST(ModuleSpaceTest, DrawsWithinReachOfTheOldRatio) {
+  const ModuleSpace space({.units = 100, .min_ratio = 0.6, .ratio_grid = 20});
+  RandomStream random(1, RandomPurpose::kTest, 0, 0);
+  const auto drawn_from = [&](int64_t size) {
+    std::set<int64_t> drawn;
+    for (int i = 0; i < 200; ++i) {
+      drawn.insert(space.Size(space.DrawLevel(space.LevelOf(size), 2, random)));
+    }
+    return drawn;
+  };
+  EXPECT_EQ(drawn_from(80), (std::set<int64_t>{70, 75, 80, 85, 90}));
+  EXPECT_EQ(drawn_from(100), (std::set<int64_t>{90, 95, 100}));
+  EXPECT_EQ(drawn_from(60), (std::set<int64_t>{60, 65, 70}));
 }
 
 TEST(ModuleSpaceTest, DrawsNoEmptyModuleWhenTheMinimumIsZero) {
   const ModuleSpace space({.units = 4, .min_ratio = 0, .ratio_grid = 4});
   RandomStream random(1, RandomPurpose::kTest, 0, 0);
   std::set<int64_t> drawn;
-  for (int i = 0; i < 200; ++i) drawn.insert(space.Size(space.DrawLevel(random)));
+  for (int i = 0; i < 200; ++i) {
+    drawn.insert(space.Size(space.DrawLevel(0, space.ratio_steps(), random)));
+  }
   EXPECT_EQ(drawn, (std::set<int64_t>{1, 2, 3, 4}));
 }
 

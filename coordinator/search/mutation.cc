@@ -10,7 +10,7 @@
 namespace espalier::search {
 namespace {
 
-// The bound on exchanges is the allowance divided by 1, 2, 4, 8 or 16.
+// Bounds on how far a mutation goes are the allowance divided by 1, 2, 4, 8 or 16.
 constexpr uint64_t kStrengths = 5;
 
 struct DepthMove {
@@ -52,7 +52,7 @@ struct Changed {
 bool Redraw(const ModuleSpace& space, double probability, int strength, RandomStream& random,
             int* level) {
   if (!random.Bernoulli(probability)) return false;
-  const int64_t reach = std::max<int64_t>(1, space.ratio_grid() >> strength);
+  const int64_t reach = std::max<int64_t>(1, space.ratio_steps() >> strength);
   const int drawn = space.DrawLevel(*level, reach, random);
   const bool changed = drawn != *level;
   *level = drawn;
@@ -75,11 +75,11 @@ std::vector<Changed> ChangeRatios(const SearchSpace& space, double probability, 
 // Draws the masks of one mutation.
 class MaskDrawer {
  public:
-  MaskDrawer(const SearchSpace& space, double probability, double overlap, int strength,
+  MaskDrawer(const SearchSpace& space, const MutationOptions& options, int strength,
              RandomStream& random)
       : space_(space),
-        probability_(probability),
-        overlap_(overlap),
+        probability_(options.probabilities.mask),
+        overlap_(options.overlap),
         random_(random),
         strength_(strength) {}
 
@@ -120,17 +120,17 @@ class MaskDrawer {
 }  // namespace
 
 Subnet Mutate(const SearchSpace& space, const std::vector<LayerOrders>& orders,
-              const Subnet& parent, const MutationSpec& spec, double overlap,
-              RandomStream& random) {
+              const Subnet& parent, const MutationOptions& options, RandomStream& random) {
   const Levels before = space.LevelsOf(parent);
   Levels levels = before;
-  if (random.Bernoulli(spec.depth)) ChangeDepth(space, random, &levels);
+  if (random.Bernoulli(options.probabilities.depth)) ChangeDepth(space, random, &levels);
   const Levels restored = levels;
-  const int strength = static_cast<int>(random.Below(kStrengths)), s2 = random.Below(kStrengths);
-  const std::vector<Changed> changed = ChangeRatios(space, spec.ratio, spec.ratio > .2 ? 0 : s2, random, &levels);
+  const int strength = static_cast<int>(random.Below(kStrengths));
+  const std::vector<Changed> changed = ChangeRatios(
+      space, options.probabilities.ratio, options.whole_space ? 0 : strength, random, &levels);
   RepairLevels(space, random, &levels);
 
-  MaskDrawer drawer(space, spec.mask, overlap, strength, random);
+  MaskDrawer drawer(space, options, strength, random);
   Subnet child;
   child.layers.reserve(levels.size());
   for (size_t l = 0; l < levels.size(); ++l) {

@@ -24,9 +24,11 @@ class MutationTest : public ::testing::Test {
   }
 
   Subnet Draw(const Subnet& parent, const MutationSpec& mutation, uint32_t slot,
-              double overlap = 0.8) const {
+              double overlap = 0.8, bool whole_space = true) const {
     RandomStream random(9, RandomPurpose::kTest, 0, slot);
-    return Mutate(*space_, orders_, parent, mutation, overlap, random);
+    return Mutate(*space_, orders_, parent,
+                  {.probabilities = mutation, .overlap = overlap, .whole_space = whole_space},
+                  random);
   }
 
   const ModelConfig config_ = SmallModel();
@@ -43,7 +45,7 @@ TEST_F(MutationTest, NothingChangesWithoutProbability) {
 TEST_F(MutationTest, ChainsStayLegal) {
   Subnet subnet = parent_;
   for (uint32_t slot = 0; slot < 300; ++slot) {
-    subnet = Draw(subnet, {.mask = 0.5, .ratio = 0.3, .depth = 0.3}, slot);
+    subnet = Draw(subnet, {.mask = 0.5, .ratio = 0.3, .depth = 0.3}, slot, 0.8, slot % 2 == 0);
     ASSERT_EQ(WhyIllegal(subnet, config_, spec_), "") << slot;
   }
 }
@@ -98,6 +100,23 @@ TEST_F(MutationTest, StepsHaveEveryLength) {
   EXPECT_EQ(*exchanged.begin(), 1);
   EXPECT_LE(*exchanged.rbegin(), most);
   EXPECT_GT(*exchanged.rbegin(), most * 3 / 4);
+}
+
+// How far the attention sizes move on average, in pairs.
+TEST_F(MutationTest, RatiosMoveLessWhenNotDrawnFromTheWholeSpace) {
+  const auto distance = [&](bool whole_space) {
+    int64_t sum = 0;
+    for (uint32_t slot = 0; slot < 200; ++slot) {
+      const Subnet child =
+          Draw(parent_, {.mask = 0, .ratio = 0.3, .depth = 0}, slot, 0.8, whole_space);
+      for (size_t l = 0; l < child.layers.size(); ++l) {
+        sum += std::abs(child.layers[l].KeptPairs() - parent_.layers[l].KeptPairs());
+      }
+    }
+    return sum;
+  };
+  EXPECT_GT(distance(false), 0);
+  EXPECT_LT(4 * distance(false), 3 * distance(true));
 }
 
 TEST_F(MutationTest, DepthDropsRestoresAndMovesLayersWithinTheMinimum) {

@@ -146,8 +146,11 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
       case Origin::kInitial:
         return {.subnet = initial_, .parents = {}};
       case Origin::kInitialMutation:
-        return {.subnet = search::Mutate(*space_, orders_, initial_, spec_.initial_mutation,
-                                         spec_.mask_overlap, random),
+        return {.subnet = search::Mutate(*space_, orders_, initial_,
+                                         {.probabilities = spec_.initial_mutation,
+                                          .overlap = spec_.mask_overlap,
+                                          .whole_space = true},
+                                         random),
                 .parents = {CandidateId{}}};
       case Origin::kMutation:
         return DrawMutation(random);
@@ -160,9 +163,12 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
   Offspring DrawMutation(RandomStream& random) const {
     const std::vector<ScoredCandidate>& survivors = population_.survivors();
     const Candidate& parent = survivors[random.Below(survivors.size())].candidate;
-    return {.subnet = search::Mutate(*space_, orders_, parent.subnet, spec_.mutation,
-                                     spec_.mask_overlap, random),
-            .parents = {parent.id}};
+    return {
+        .subnet = search::Mutate(
+            *space_, orders_, parent.subnet,
+            {.probabilities = spec_.mutation, .overlap = spec_.mask_overlap, .whole_space = false},
+            random),
+        .parents = {parent.id}};
   }
 
   Offspring DrawCrossover(RandomStream& random) const {

@@ -46,6 +46,21 @@ absl::Status CheckCompact(const fs::path& compact, const Subnet& expected) {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<ArtifactFile>> ArtifactFile::Create(fs::path partial,
+                                                                   fs::path path) {
+  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> writer, FileWriter::Create(partial));
+  return std::unique_ptr<ArtifactFile>(
+      new ArtifactFile(std::move(partial), std::move(path), std::move(writer)));
+}
+
+ArtifactFile::ArtifactFile(fs::path partial, fs::path path, std::unique_ptr<FileWriter> writer)
+    : partial_(std::move(partial)), path_(std::move(path)), writer_(std::move(writer)) {}
+
+ArtifactFile::~ArtifactFile() {
+  std::error_code ignored;  // after a good end there is nothing under this name
+  fs::remove(partial_, ignored);
+}
+
 absl::Status ArtifactFile::Append(int64_t offset, std::string_view bytes) {
   if (offset != size_) {
     return absl::InvalidArgumentError(
@@ -63,7 +78,11 @@ absl::Status ArtifactFile::Close(const std::string& sha256) {
     return absl::DataLossError(
         absl::StrCat("the file has SHA-256 ", actual, " here, but the sender says ", sha256));
   }
-  return writer_->Close();
+  ESPALIER_RETURN_IF_ERROR(writer_->Close());
+  std::error_code error;
+  fs::rename(partial_, path_, error);
+  if (error) return FileError(error, "take the uploaded", path_);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target) {
@@ -98,8 +117,9 @@ absl::StatusOr<std::unique_ptr<ArtifactFile>> ResultFolder::CreateArtifact(
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   if (error) return FileError(error, "create", path.parent_path());
-  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> writer, FileWriter::Create(path));
-  return std::make_unique<ArtifactFile>(std::move(writer));
+  // Two streams may bring the same file, the older one of a worker that lost its connection.
+  const fs::path partial = directory_->staging() / kUploads / absl::StrCat("partial-", ++uploads_);
+  return ArtifactFile::Create(partial, path);
 }
 
 absl::Status ResultFolder::Seal(TaskId task) {

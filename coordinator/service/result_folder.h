@@ -17,10 +17,14 @@
 
 namespace espalier {
 
-// One file of one export attempt, front to back. Not thread-safe.
+// One file of one export attempt, front to back. Has its name only once it is whole; one that is
+// not closed well leaves nothing. Not thread-safe.
 class ArtifactFile {
  public:
-  explicit ArtifactFile(std::unique_ptr<FileWriter> writer) : writer_(std::move(writer)) {}
+  // Writes to `partial`, which Close renames to `path`; both on one file system.
+  static absl::StatusOr<std::unique_ptr<ArtifactFile>> Create(std::filesystem::path partial,
+                                                              std::filesystem::path path);
+  ~ArtifactFile();
 
   // INVALID_ARGUMENT unless `offset` is where the last chunk ended.
   absl::Status Append(int64_t offset, std::string_view bytes);
@@ -29,6 +33,11 @@ class ArtifactFile {
   int64_t size() const { return size_; }
 
  private:
+  ArtifactFile(std::filesystem::path partial, std::filesystem::path path,
+               std::unique_ptr<FileWriter> writer);
+
+  const std::filesystem::path partial_;
+  const std::filesystem::path path_;
   const std::unique_ptr<FileWriter> writer_;
   Sha256 hash_;
   int64_t size_ = 0;
@@ -63,6 +72,7 @@ class ResultFolder {
   Mutex mutex_;
   std::unique_ptr<FileWriter> population_ ABSL_GUARDED_BY(mutex_);
   bool sealed_ ABSL_GUARDED_BY(mutex_) = false;  // no uploads any more
+  int64_t uploads_ ABSL_GUARDED_BY(mutex_) = 0;  // begun so far
   Mutex commit_mutex_;
   bool abandoned_ ABSL_GUARDED_BY(commit_mutex_) = false;
 };

@@ -40,7 +40,7 @@ void BrainHarness::Heartbeat(WorkerKey worker, TaskId task, double progress) {
   Handle(WorkerHeartbeat{.worker = worker, .task = task, .progress = progress, .activity = "busy"});
 }
 
-void BrainHarness::AnswerWith(const SendTask& task, const Outcome& outcome) {
+void BrainHarness::AnswerWith(SendTask task, const Outcome& outcome) {
   std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });
   Handle(TaskFinished{.worker = task.worker,
                       .task = task.task,
@@ -50,11 +50,9 @@ void BrainHarness::AnswerWith(const SendTask& task, const Outcome& outcome) {
                       .seconds = 0.5});
 }
 
-void BrainHarness::Answer(const SendTask& task) {
-  AnswerWith(task, FakeAnswer(task.work, task.model));
-}
+void BrainHarness::Answer(SendTask task) { AnswerWith(task, FakeAnswer(task.work, task.model)); }
 
-void BrainHarness::FailWith(const SendTask& task, const absl::Status& status) {
+void BrainHarness::FailWith(SendTask task, const absl::Status& status) {
   std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });
   Handle(TaskFinished{.worker = task.worker,
                       .task = task.task,

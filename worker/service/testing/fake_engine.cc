@@ -56,12 +56,22 @@ double FakeNll(const Subnet& subnet, const ModelConfig& config, const int32_t* t
 
 void FakeEngineControl::Block() {
   MutexLock lock(&mutex_);
-  blocking_ = true;
+  blocks_all_ = true;
+}
+
+void FakeEngineControl::BlockAfter(int evaluations) {
+  MutexLock lock(&mutex_);
+  last_evaluation_ = counts_.evaluations + evaluations;
+}
+
+bool FakeEngineControl::Blocks(int number_of_evaluation) const {
+  return blocks_all_ || (last_evaluation_.has_value() && number_of_evaluation > *last_evaluation_);
 }
 
 void FakeEngineControl::Release() {
   MutexLock lock(&mutex_);
-  blocking_ = false;
+  blocks_all_ = false;
+  last_evaluation_.reset();
   changed_.NotifyAll();
 }
 
@@ -116,16 +126,17 @@ absl::Status FakeEngineControl::Enter(int Counts::*counter, const Control& contr
   MutexLock lock(&mutex_);
   ++(counts_.*counter);
   counts_.most_calls_at_once = std::max(counts_.most_calls_at_once, ++calls_);
-  ++waiting_;
+  const int number = counter == &Counts::evaluations ? counts_.evaluations : 0;
+  const auto cancelled = [&] { return control.cancelled != nullptr && *control.cancelled; };
+  const bool waits = Blocks(number);
+  if (waits) ++waiting_;
   changed_.NotifyAll();
   // The flag has no condition to wait on, so it is looked at every millisecond.
-  while (blocking_ && !(control.cancelled != nullptr && *control.cancelled)) {
+  while (Blocks(number) && !cancelled()) {
     changed_.WaitUntil(&mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(1));
   }
-  --waiting_;
-  if (control.cancelled != nullptr && *control.cancelled) {
-    return absl::CancelledError("cancelled");
-  }
+  if (waits) --waiting_;
+  if (cancelled()) return absl::CancelledError("cancelled");
   if (const auto exception = std::exchange(next_exception_, std::nullopt)) {
     if (*exception == Exception::kBadAlloc) throw std::bad_alloc();
     throw std::runtime_error("thrown on demand");

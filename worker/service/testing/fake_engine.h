@@ -38,6 +38,8 @@ class FakeEngineControl {
   // From now on every call, once it has reported its first half as progress, waits until Release or
   // its cancellation.
   void Block();
+  // As Block, but only evaluations, and only after `evaluations` more have passed.
+  void BlockAfter(int evaluations);
   void Release();
   // False when no call came to wait within 20 s.
   bool WaitUntilBlocked();
@@ -57,6 +59,7 @@ class FakeEngineControl {
   // Around every call.
   absl::Status Enter(int Counts::*counter, const Control& control);
   void Leave();
+  bool Blocks(int number_of_evaluation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool truncates_exports() const;
 
   mutable Mutex mutex_;
@@ -64,7 +67,8 @@ class FakeEngineControl {
   Counts counts_ ABSL_GUARDED_BY(mutex_);
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool blocking_ ABSL_GUARDED_BY(mutex_) = false;
+  bool blocks_all_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<int> last_evaluation_ ABSL_GUARDED_BY(mutex_);  // those above this number wait
   bool truncates_exports_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status next_failure_ ABSL_GUARDED_BY(mutex_);
   std::optional<Exception> next_exception_ ABSL_GUARDED_BY(mutex_);
