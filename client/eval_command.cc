@@ -30,7 +30,7 @@ subnet.json, for the dense model's folder. With --json: one object with perplexi
 nll_per_sequence, parameters, ratio, sequences, sequence_length, tokens_per_second.
 
 Examples:
-  espalier eval --model models/orchard --text models/orchard/test.txt --text-format plain
+  espalier eval --model models/orchard --text models/orchard/test.txt --text-format wikitext
   espalier eval --model out/compact --text wiki.test.raw --text-format wikitext --json
   espalier eval --model models/smollm2 --masks out/subnet.json --text wiki.test.raw
       --text-format wikitext --sequence-length 2048 --sequences 20 --precision bfloat16)";

@@ -25,7 +25,7 @@ Environment: ESPALIER_COORDINATOR, NO_COLOR (no colours), TMPDIR (for `run`'s so
 
 Example:
   espalier run --model models/orchard --text models/orchard/valid.txt
-      --eval-text models/orchard/test.txt --ratio 0.7 --output out)";
+      --eval-text models/orchard/test.txt --text-format wikitext --ratio 0.7 --output out)";
 
 void Declare(CLI::App& app, CommandLine& line) {
   app.footer(kFooter);

@@ -38,7 +38,7 @@ ratio, perplexity), output, ...; or {"error": ...}. Progress goes to stderr.
 
 Examples:
   espalier run --model models/orchard --text models/orchard/valid.txt
-      --eval-text models/orchard/test.txt --ratio 0.7 --output out
+      --eval-text models/orchard/test.txt --text-format wikitext --ratio 0.7 --output out
   espalier run examples/orchard.yaml --workers 2 --seed 3 --output out-3)";
 
 struct RunFlags {

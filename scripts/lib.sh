@@ -62,8 +62,9 @@ build() {
   local preset="$1" target targets=()
   shift
   for target in "$@"; do targets+=(--target "$target"); done
-  # Lets ccache serve files that are compiled with a precompiled header.
+  # Lets ccache serve files that are compiled with a precompiled header, and another clone's.
   export CCACHE_SLOPPINESS="${CCACHE_SLOPPINESS:-pch_defines,time_macros}"
+  export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$root}"
   (cd "$root" && cmake --build --preset "$preset" --parallel "$(jobs_at_once)" "${targets[@]}") ||
     fail "the build of the $preset preset failed (see above)."
 }

@@ -52,7 +52,7 @@ absl::StatusOr<Perplexities> RunStages() {
 
   ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(kModel));
   const auto ids = [&](const char* file) {
-    return TokenizeFile(*tokenizer, std::string(kModel) + "/" + file, TextFormat::kPlain);
+    return TokenizeFile(*tokenizer, std::string(kModel) + "/" + file, TextFormat::kWikiText);
   };
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<int32_t> valid, ids("valid.txt"));
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<int32_t> test, ids("test.txt"));

@@ -83,9 +83,9 @@ JobSpec OrchardJob(const fs::path& output) {
   spec.name = "orchard";
   spec.model = fs::absolute("models/orchard").string();
   spec.text = {.path = fs::absolute("models/orchard/valid.txt").string(),
-               .format = TextFormat::kPlain};
+               .format = TextFormat::kWikiText};
   spec.eval_text = {.path = fs::absolute("models/orchard/test.txt").string(),
-                    .format = TextFormat::kPlain};
+                    .format = TextFormat::kWikiText};
   spec.sequence_length = 64;
   spec.ratio = 0.7;
   spec.tolerance = 0.02;
