@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -223,6 +225,53 @@ TEST(EngineTest, RefusesWhatItCannotCompute) {
   EXPECT_THAT(Engine::Load(folder, {.device = "tpu"}).status().message(), HasSubstr("tpu"));
   EXPECT_EQ(Engine::Load("/nonexistent", {}).status().code(), absl::StatusCode::kNotFound);
 }
+
+// Sanitizers reserve more addresses than any limit of this kind allows.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+// While it lives, the process may map only so much more memory.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(int64_t more_bytes) {
+    getrlimit(RLIMIT_AS, &before_);
+    int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit = before_;
+    limit.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + more_bytes);
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  ~MemoryLimit() { setrlimit(RLIMIT_AS, &before_); }
+
+ private:
+  rlimit before_;
+};
+
+TEST(EngineTest, OutOfMemoryIsAnErrorAndTheEngineLivesOn) {
+  const ModelConfig config = TestConfig(4, 2, true);
+  const auto engine = LoadOrDie(WriteTestModel(config, 18, "memory"));
+  const Subnet subnet = RandomTestSubnet(config, 0.8, false, 3);
+  const TokenSequences small = RandomTokens(config, 1, 50, 1);
+  const TokenSequences large = RandomTokens(config, 1, 65536, 2);
+  const auto before = engine->Evaluate(subnet, small);
+  ASSERT_TRUE(before.ok()) << before.status();
+  // The residual stream takes 19 MB, queries, keys and values 34 MB, the attention's output 17 MB:
+  // another one fails each time. Always with a few megabytes left, because libtorch's kernel
+  // generator crashes when it cannot map a page for its code.
+  for (const int64_t mebibytes : {8, 24, 40, 56}) {
+    absl::Status status;
+    {
+      const MemoryLimit limit(mebibytes << 20);
+      status = engine->Evaluate(subnet, large).status();
+    }
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_THAT(status.message(), HasSubstr("evaluating a subnet: out of memory"));
+    const auto after = engine->Evaluate(subnet, small);
+    ASSERT_TRUE(after.ok()) << after.status();
+    EXPECT_EQ((*after)[0].nll_sum, (*before)[0].nll_sum);
+  }
+}
+
+#endif
 
 TEST(EngineTest, StopsWhenCancelled) {
   const ModelConfig config = TestConfig(4, 2, true);
