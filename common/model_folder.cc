@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/file.h"
 #include "common/model_tensors.h"
@@ -66,6 +67,23 @@ std::string TensorHash(const std::string& name, const TensorView& view) {
   return hash.HexDigest();
 }
 
+// What the tensors alone do not say: numbers of heads, epsilon, rotary frequencies, and a compact
+// folder's masks.
+std::string ConfigLine(const ModelFolder& folder) {
+  const ModelConfig& config = folder.config;
+  std::string line = absl::StrFormat(
+      "heads %d kv_heads %d head_dim %d rms_norm_eps %.17g rope_theta %.17g", config.num_heads,
+      config.num_kv_heads, config.head_dim, config.rms_norm_eps, config.rope_theta);
+  if (config.rope_scaling.has_value()) {
+    const Llama3RopeScaling& scaling = *config.rope_scaling;
+    absl::StrAppendFormat(&line, " llama3 %.17g %.17g %.17g %d", scaling.factor,
+                          scaling.low_freq_factor, scaling.high_freq_factor,
+                          scaling.original_max_position_embeddings);
+  }
+  if (folder.masks.has_value()) absl::StrAppend(&line, " masks ", Fingerprint(*folder.masks));
+  return line + "\n";
+}
+
 }  // namespace
 
 absl::StatusOr<ModelFolder> OpenModelFolder(const fs::path& path) {
@@ -100,6 +118,7 @@ std::string ModelHash(const ModelFolder& folder) {
   }
   std::sort(names.begin(), names.end());
   Sha256 hash;
+  hash.Update(ConfigLine(folder));
   for (const std::string& name : names) {
     hash.Update(absl::StrCat(TensorHash(name, folder.tensors->Get(name).value()), "\n"));
   }

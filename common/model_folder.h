@@ -60,11 +60,12 @@ absl::Status WritePadded(const std::filesystem::path& compact, const std::filesy
 // Names of the files, among those that `folder` has, that a tokenizer needs to be used elsewhere.
 std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);
 
-// Names a model's content: lower-case hexadecimal SHA-256 over a line for each tensor that the
-// model needs, in the order of their names. A line is the tensor's own digest, of its name, type
-// and shape
-// ("name\nF32\n12,5\n") and its bytes, so that digests of shards can be put together. Reads all
-// weights. The configuration is not part of it. Requires a folder that OpenModelFolder returned.
+// Names what a model computes: lower-case hexadecimal SHA-256 over a line with what the tensors
+// alone do not say (numbers of heads, epsilon, rotary frequencies, a compact folder's masks) and a
+// line for each tensor that the model needs, in the order of their names. The latter is the
+// tensor's own digest, of its name, type and shape ("name\nF32\n12,5\n") and its bytes, so that
+// digests of shards can be put together. Reads all weights. Requires a folder that OpenModelFolder
+// returned.
 std::string ModelHash(const ModelFolder& folder);
 
 }  // namespace espalier

@@ -216,9 +216,26 @@ TEST_F(ModelFolderTest, HashIsOfHashesOfTensorsInNameOrder) {
     absl::StrAppend(&all, Sha256Hex(tensor.spec.name + "\nF32\n" + shape + "\n" + tensor.bytes),
                     "\n");
   }
+  const std::string line =
+      "heads 4 kv_heads 2 head_dim 6 rms_norm_eps 1.0000000000000001e-05 rope_theta 500\n";
   const auto folder = OpenModelFolder(folder_);
   ASSERT_TRUE(folder.ok()) << folder.status();
-  EXPECT_EQ(ModelHash(*folder), Sha256Hex(all));
+  EXPECT_EQ(ModelHash(*folder), Sha256Hex(line + all));
+}
+
+TEST_F(ModelFolderTest, HashSeesTheConfigurationThatIsComputedWith) {
+  const auto hash = [&](const nlohmann::json& config) {
+    WriteDense(config, DenseTensors());
+    const auto folder = OpenModelFolder(folder_);
+    EXPECT_TRUE(folder.ok()) << folder.status();
+    return folder.ok() ? ModelHash(*folder) : "";
+  };
+  nlohmann::json config = SmallConfigJson();
+  const std::string original = hash(config);
+  config["bos_token_id"] = 7;
+  EXPECT_EQ(hash(config), original);
+  config["rope_theta"] = 12345.0;
+  EXPECT_NE(hash(config), original);
 }
 
 TEST_F(ModelFolderTest, HashSeesContentsOnly) {
