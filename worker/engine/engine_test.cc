@@ -209,6 +209,30 @@ TEST(EngineTest, CompactExportComputesTheSubnet) {
   EXPECT_THAT(compact_engine->Calibrate(tokens).status().message(), HasSubstr("dense model"));
 }
 
+// Reformed weights are float32 whatever the model's precision is.
+TEST(EngineTest, ReformedWeightsServeAModelInBFloat16) {
+  for (const int64_t kv_heads : {2, 3}) {
+    const ModelConfig config = TestConfig(6, kv_heads, true);
+    const std::filesystem::path folder = WriteTestModel(config, 19, "reformed_bfloat16");
+    const TokenSequences tokens = RandomTokens(config, 3, 120, 6);
+    const Subnet subnet = RandomTestSubnet(config, 0.6, false, 8);
+    std::vector<double> sums;
+    for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+      const auto engine = LoadOrDie(folder, {.precision = precision});
+      const auto calibration = engine->Calibrate(tokens);
+      ASSERT_TRUE(calibration.ok()) << calibration.status();
+      const auto reformation = engine->Reform(**calibration, subnet, ReformationSpec());
+      ASSERT_TRUE(reformation.ok()) << reformation.status();
+      const auto losses = engine->Evaluate(subnet, tokens, reformation->weights.get());
+      ASSERT_TRUE(losses.ok()) << losses.status();
+      sums.push_back(0);
+      for (const SequenceLoss& loss : *losses) sums.back() += loss.nll_sum;
+    }
+    EXPECT_NEAR(sums[1], sums[0], 0.02 * sums[0]);
+    EXPECT_NE(sums[1], sums[0]);
+  }
+}
+
 TEST(EngineTest, RefusesWhatItCannotCompute) {
   const ModelConfig config = TestConfig(4, 2, true);
   const std::filesystem::path folder = WriteTestModel(config, 16, "refuses");

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cstring>
@@ -101,6 +102,8 @@ void PackedMatrix::PackRowBlock(const std::vector<const void*>& rows, at::Scalar
                                 int64_t k, const CpuKernels& kernels, int64_t block) {
   const int64_t first = block * kColumns;
   const int64_t count = std::min<int64_t>(kColumns, columns_ - first);
+  TORCH_CHECK(source != at::kFloat || type_ == ComputeType::kFloat32,
+              "float32 rows cannot be packed for products in bfloat16");
   char* target = Block(block);
   const uint32_t* pointers[kColumns] = {};
   if (source == at::kFloat || type_ == ComputeType::kBFloat16) {
@@ -160,20 +163,26 @@ void PackedMatrix::PackColumns(const std::vector<const void*>& rows, at::ScalarT
     if (count < kColumns || padded_k_ > k) {
       std::memset(target, 0, padded_k_ * kColumns * ComputeSize(type));
     }
-    static constexpr BFloat16Bits kZeros[kColumns] = {};
+    BFloat16Bits narrowed[2][kColumns];
+    const auto bfloat16_row = [&](int64_t row) -> const BFloat16Bits* {
+      static constexpr BFloat16Bits kZeros[kColumns] = {};
+      if (row >= k) return kZeros;
+      if (source != at::kFloat) return static_cast<const BFloat16Bits*>(rows[row]) + first;
+      // Reformed weights, in a model of bfloat16.
+      kernels.to_bfloat16(static_cast<const float*>(rows[row]) + first, count, narrowed[row % 2]);
+      return narrowed[row % 2];
+    };
     for (int64_t i = 0; i < k; ++i) {
-      if (source == at::kFloat) {
+      if (type == ComputeType::kBFloat16) {
+        if (i % 2 != 0) continue;
+        kernels.interleave(bfloat16_row(i), bfloat16_row(i + 1), count,
+                           reinterpret_cast<BFloat16Bits*>(target) + i * kColumns);
+      } else if (source == at::kFloat) {
         std::memcpy(target + i * kColumns * 4, static_cast<const float*>(rows[i]) + first,
                     count * 4);
-      } else if (type == ComputeType::kFloat32) {
+      } else {
         kernels.from_bfloat16(static_cast<const BFloat16Bits*>(rows[i]) + first, count,
                               reinterpret_cast<float*>(target) + i * kColumns);
-      } else if (i % 2 == 0) {
-        const auto* even = static_cast<const BFloat16Bits*>(rows[i]) + first;
-        const auto* odd =
-            i + 1 < k ? static_cast<const BFloat16Bits*>(rows[i + 1]) + first : kZeros;
-        kernels.interleave(even, odd, count,
-                           reinterpret_cast<BFloat16Bits*>(target) + i * kColumns);
       }
     }
   });
