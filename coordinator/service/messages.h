@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/text.h"
-#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/actions.h"
 #include "espalier/v1/jobs.pb.h"
 #include "espalier/v1/worker.pb.h"
 

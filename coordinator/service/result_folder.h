@@ -13,7 +13,7 @@
 #include "common/file.h"
 #include "common/mutex.h"
 #include "common/sha256.h"
-#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/actions.h"
 
 namespace espalier {
 
