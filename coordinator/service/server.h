@@ -18,7 +18,7 @@ struct CoordinatorOptions {
   std::chrono::milliseconds heartbeat{2000};
   std::chrono::milliseconds lease{10000};  // at least three heartbeats
   // Where jobs are kept across restarts (coordinator/store/job_store.h). Empty: in memory only.
-  std::string state;
+  std::string state = "";
 };
 
 // Thread-safe.
