@@ -21,7 +21,7 @@ class DurabilityTest : public ServiceTest {
   std::vector<std::string> Job(const std::string& command, const std::string& name,
                                const std::vector<std::string>& more = {}) const {
     std::vector<std::string> flags = {
-        "--generations", "12", "--seed", "5", "--output", (results() / name).string()};
+        "--generations", "60", "--seed", "5", "--output", (results() / name).string()};
     flags.insert(flags.end(), more.begin(), more.end());
     return SmallJob(command, flags);
   }
