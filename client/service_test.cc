@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "client/exit_codes.h"
-#include "client/testing/cli_fixture.h"
 #include "client/testing/process.h"
+#include "client/testing/service_fixture.h"
 #include "common/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -17,37 +17,6 @@ namespace espalier {
 namespace {
 
 using ::testing::HasSubstr;
-
-class ServiceTest : public CliTest {
- protected:
-  void StartCoordinator() {
-    coordinator_ = std::make_unique<Process>(
-        std::vector<std::string>{ESPALIER_COORDINATOR_PROGRAM, "--listen", "127.0.0.1:0"});
-    constexpr std::string_view kBefore = "listening on ";
-    ASSERT_TRUE(coordinator_->WaitForError(kBefore));
-    ASSERT_TRUE(coordinator_->WaitForError("\n"));
-    const std::string& log = coordinator_->err();
-    const size_t begin = log.find(kBefore) + kBefore.size();
-    environment_["ESPALIER_COORDINATOR"] = log.substr(begin, log.find('\n', begin) - begin);
-  }
-
-  std::unique_ptr<Process> StartWorker(const std::string& name) {
-    auto worker = std::make_unique<Process>(std::vector<std::string>{
-        ESPALIER_WORKER_PROGRAM, "--coordinator", environment_["ESPALIER_COORDINATOR"], "--name",
-        name, "--threads", "1"});
-    EXPECT_TRUE(worker->WaitForError("attached to")) << worker->err();
-    return worker;
-  }
-
-  nlohmann::json Json(std::vector<std::string> arguments) {
-    arguments.push_back("--json");
-    const Finished finished = Espalier(arguments);
-    EXPECT_EQ(finished.status, kExitOk) << finished.err;
-    return nlohmann::json::parse(finished.out, nullptr, false);
-  }
-
-  std::unique_ptr<Process> coordinator_;
-};
 
 TEST_F(ServiceTest, AJobFromSubmissionToResult) {
   StartCoordinator();
@@ -138,7 +107,8 @@ TEST_F(ServiceTest, TheCoordinatorsEndEndsTheWatching) {
 TEST_F(ServiceTest, PortInUse) {
   StartCoordinator();
   const std::string address = environment_["ESPALIER_COORDINATOR"];
-  const Finished second = RunProcess({ESPALIER_COORDINATOR_PROGRAM, "--listen", address});
+  const Finished second =
+      RunProcess({ESPALIER_COORDINATOR_PROGRAM, "--listen", address, "--state", "none"});
   EXPECT_EQ(second.status, kExitFailure);
   EXPECT_THAT(second.err, HasSubstr(address));
 }

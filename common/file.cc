@@ -90,6 +90,8 @@ fs::path ParentOf(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+constexpr char kPartial[] = ".partial-";
+
 // A hidden name beside `path`, on the same file system so that it can be renamed to it. The random
 // part keeps processes on several machines that share the folder apart.
 fs::path PartialName(const fs::path& path) {
@@ -97,7 +99,7 @@ fs::path PartialName(const fs::path& path) {
   // Once the system is up this neither blocks nor fails for so few bytes.
   const bool drawn = getrandom(&random, sizeof(random), 0) == sizeof(random);
   if (!drawn) random = static_cast<uint64_t>(time(nullptr));
-  return ParentOf(path) / absl::StrCat(".", path.filename().string(), ".partial-", getpid(), "-",
+  return ParentOf(path) / absl::StrCat(".", path.filename().string(), kPartial, getpid(), "-",
                                        absl::Hex(random, absl::kZeroPad16));
 }
 
@@ -224,8 +226,14 @@ absl::Status FileWriter::Close() {
 }
 
 absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::Create(const fs::path& target) {
-  ESPALIER_ASSIGN_OR_RETURN(fs::path resolved, ResolveTarget(target));
+  ESPALIER_ASSIGN_OR_RETURN(const fs::path resolved, ResolveTarget(target));
   ESPALIER_RETURN_IF_ERROR(RequireAbsentOrEmpty(resolved));
+  return CreateAgain(resolved);
+}
+
+absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::CreateAgain(
+    const fs::path& target) {
+  ESPALIER_ASSIGN_OR_RETURN(fs::path resolved, ResolveTarget(target));
   std::error_code error;
   fs::create_directories(resolved.parent_path(), error);
   if (error) return SystemError(error.value(), "cannot create the folder above", resolved);
@@ -241,6 +249,14 @@ StagedDirectory::StagedDirectory(fs::path target, fs::path staging)
 StagedDirectory::~StagedDirectory() {
   std::error_code ignored;
   if (!committed_) fs::remove_all(staging_, ignored);
+}
+
+void StagedDirectory::RemoveAbandoned(const fs::path& staging) {
+  const std::string name = staging.filename().string();
+  std::error_code ignored;
+  if (!name.empty() && name.front() == '.' && name.find(kPartial) != std::string::npos) {
+    fs::remove_all(staging, ignored);
+  }
 }
 
 absl::Status StagedDirectory::Commit() {

@@ -62,11 +62,18 @@ class StagedDirectory {
   // when its parent cannot be written. Missing parents are created.
   static absl::StatusOr<std::unique_ptr<StagedDirectory>> Create(
       const std::filesystem::path& target);
+  // For a process that takes up what an earlier one began, and perhaps finished: does not look at
+  // the target before Commit does.
+  static absl::StatusOr<std::unique_ptr<StagedDirectory>> CreateAgain(
+      const std::filesystem::path& target);
+  // Removes what a process that died left at its `staging()`; nothing under another kind of name.
+  static void RemoveAbandoned(const std::filesystem::path& staging);
   ~StagedDirectory();
   StagedDirectory(const StagedDirectory&) = delete;
   StagedDirectory& operator=(const StagedDirectory&) = delete;
 
   const std::filesystem::path& staging() const { return staging_; }
+  const std::filesystem::path& target() const { return target_; }
   // Syncs all files to disk, then renames. ALREADY_EXISTS when something has appeared at the
   // target.
   absl::Status Commit();

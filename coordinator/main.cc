@@ -20,6 +20,7 @@ constexpr int kBadUsage = 2;
 
 struct Flags {
   std::string listen = "127.0.0.1:7070";
+  std::string state = "espalier-state";
   int heartbeat_ms = 2000;
   int lease_ms = 10000;
   bool insecure = false;
@@ -30,6 +31,13 @@ void AddFlags(CLI::App& app, Flags& flags) {
          "--listen", flags.listen,
          "Address for clients and workers: HOST:PORT, [IPV6]:PORT (port 0: any free one) or "
          "unix:/PATH")
+      ->capture_default_str();
+  app.add_option(
+         "--state", flags.state,
+         "Folder where jobs are kept: a coordinator that is started again with it goes on "
+         "where the last one ended, however that was. \"none\": in memory, jobs end with the "
+         "coordinator")
+      ->option_text("DIR")
       ->capture_default_str();
   app.add_option("--heartbeat-ms", flags.heartbeat_ms, "How often workers report, in milliseconds")
       ->check(CLI::Range(1, 3600 * 1000))
@@ -67,7 +75,8 @@ absl::Status Serve(const Flags& flags) {
   absl::StatusOr<std::unique_ptr<CoordinatorServer>> server =
       CoordinatorServer::Start({.listen = flags.listen,
                                 .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
-                                .lease = std::chrono::milliseconds(flags.lease_ms)});
+                                .lease = std::chrono::milliseconds(flags.lease_ms),
+                                .state = flags.state == "none" ? "" : flags.state});
   if (!server.ok()) return server.status();
   int signal = 0;
   sigwait(&signals, &signal);

@@ -9,6 +9,8 @@
 namespace espalier {
 namespace {
 
+constexpr int kLifeBits = 32;
+
 // Same place, however it is spelled; symbolic links are not followed.
 bool SamePath(const std::string& a, const std::string& b) {
   return std::filesystem::path(a).lexically_normal() == std::filesystem::path(b).lexically_normal();
@@ -17,7 +19,28 @@ bool SamePath(const std::string& a, const std::string& b) {
 }  // namespace
 
 Brain::Brain(const BrainOptions& options, const SearchFactory* searches)
-    : options_(options), searches_(searches) {}
+    : options_(options),
+      searches_(searches),
+      workers_(options.life << kLifeBits),
+      last_task_(options.life << kLifeBits) {}
+
+void Brain::RestoreFinished(const JobView& view, const std::string& idempotency_key) {
+  last_job_ = std::max(last_job_, view.id);
+  if (!idempotency_key.empty()) submissions_[idempotency_key] = view.id;
+  finished_.emplace(view.id, view);
+}
+
+void Brain::Restore(StoredJob job, TimeMs now, Actions* actions) {
+  const Step step{.now = now, .actions = actions};
+  last_job_ = std::max(last_job_, job.id);
+  if (!job.idempotency_key.empty()) submissions_[job.idempotency_key] = job.id;
+  auto machine =
+      std::make_unique<JobMachine>(job.id, std::make_shared<const JobSpec>(std::move(job.spec)),
+                                   job.created, options_.most_failures, searches_);
+  const JobId id = job.id;
+  machine->Resume(step, std::move(job));
+  active_[id] = std::move(machine);
+}
 
 void Brain::Handle(const Event& event, TimeMs now, Actions* actions) {
   const Step step{.now = now, .actions = actions};
@@ -44,8 +67,12 @@ absl::StatusOr<JobId> Brain::Submit(const JobSpec& spec, const std::string& idem
   const Step step{.now = now, .actions = actions};
   const JobId id = ++last_job_;
   if (!idempotency_key.empty()) submissions_[idempotency_key] = id;
-  active_[id] = std::make_unique<JobMachine>(step, id, std::make_shared<const JobSpec>(spec),
-                                             options_.most_failures, searches_);
+  const auto shared_spec = std::make_shared<const JobSpec>(spec);
+  actions->push_back(RecordJob{
+      .job = id, .spec = shared_spec, .idempotency_key = idempotency_key, .created = now});
+  active_[id] =
+      std::make_unique<JobMachine>(id, shared_spec, now, options_.most_failures, searches_);
+  active_[id]->Start(step);
   Settle(step);
   return id;
 }
@@ -84,7 +111,10 @@ absl::StatusOr<JobView> Brain::Job(JobId job) const {
 
 std::vector<JobView> Brain::Jobs() const {
   std::vector<JobView> views;
-  for (JobId id = 1; id <= last_job_; ++id) views.push_back(*Job(id));
+  for (const auto& [id, view] : finished_) views.push_back(view);
+  for (const auto& [id, job] : active_) views.push_back(job->view());
+  std::sort(views.begin(), views.end(),
+            [](const JobView& a, const JobView& b) { return a.id < b.id; });
   return views;
 }
 
@@ -112,7 +142,7 @@ void Brain::On(const WorkerAttached& event, const Step& step) {
   }
   const AttachedWorker& worker = workers_.Attach(event.worker, event.info, step.now);
   step.actions->push_back(
-      SendWelcome{.worker = event.worker, .number = worker.epoch, .epoch = worker.epoch});
+      SendWelcome{.worker = event.worker, .number = worker.number, .epoch = worker.epoch});
 }
 
 void Brain::On(const WorkerLost& event, const Step& step) {

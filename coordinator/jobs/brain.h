@@ -24,9 +24,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "coordinator/jobs/actions.h"
 #include "coordinator/jobs/job_machine.h"
 #include "coordinator/jobs/search_factory.h"
-#include "coordinator/jobs/types.h"
 #include "coordinator/jobs/worker_registry.h"
 
 namespace espalier {
@@ -36,12 +36,20 @@ struct BrainOptions {
   // A piece of work that lost this many workers, or failed this often, is given up.
   int most_failures = 2;
   std::string version;  // that workers must have
+  // How often a coordinator with the same store was started before. Epochs and task ids of each
+  // life are their own, so that what a worker of an earlier one sends is recognised.
+  uint64_t life = 0;
 };
 
 class Brain {
  public:
   // `searches` outlives the brain.
   Brain(const BrainOptions& options, const SearchFactory* searches);
+
+  // Before anything else, with what a store kept: jobs that ended (with their view), and such that
+  // go on. Actions ask for the latters' preparation.
+  void RestoreFinished(const JobView& view, const std::string& idempotency_key);
+  void Restore(StoredJob job, TimeMs now, Actions* actions);
 
   void Handle(const Event& event, TimeMs now, Actions* actions);
 

@@ -15,20 +15,41 @@ std::string KindName(const Work& work) {
   return kNames[work.index()];
 }
 
+TextsFixed TextsOf(const PreparedJob& job) {
+  return {.calibration = job.calibration.hash,
+          .search = job.search.hash,
+          .eval = job.eval.hash,
+          .text = job.text_hash,
+          .eval_text = job.eval_text_hash};
+}
+
+absl::Status NotOpen() {
+  return absl::FailedPreconditionError(
+      "it names a piece of work that does not exist; was it written by another version?");
+}
+
 absl::Status WrongKind() {
   return absl::InvalidArgumentError("the answer is of another kind than the task");
 }
 
 }  // namespace
 
-JobMachine::JobMachine(const Step& step, JobId id, std::shared_ptr<const JobSpec> spec,
+JobMachine::JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created,
                        int most_failures, const SearchFactory* searches)
-    : reporter_(id, spec, step.now),
+    : reporter_(id, std::move(spec), created),
       most_failures_(most_failures),
       searches_(searches),
-      phase_start_(step.now) {
+      phase_start_(created) {}
+
+void JobMachine::Start(const Step& step) {
   reporter_.StartPhase(step, JobPhase::kLoad, kLoadUnits, "percent", "submitted");
-  step.actions->push_back(PrepareJob{.job = id, .spec = std::move(spec)});
+  step.actions->push_back(PrepareJob{.job = view().id, .spec = view().spec});
+}
+
+void JobMachine::Resume(const Step& step, StoredJob stored) {
+  journal_ = std::move(stored.journal);
+  reporter_.Restore(stored.last_event, stored.state, stored.progress);
+  step.actions->push_back(PrepareJob{.job = view().id, .spec = view().spec});
 }
 
 ModelRef JobMachine::model() const {
@@ -41,6 +62,8 @@ void JobMachine::Prepared(const Step& step, const absl::StatusOr<PreparedJob>& p
   job_ = *prepared;
   table_ = ClosingTable(*job_);
   reporter_.SetSpec(std::make_shared<const JobSpec>(job_->spec));
+  if (!journal_.empty()) return Replay(step);
+  Record(step, TextsOf(*job_));
   const std::string held_out = job_->spec.eval_text.path.empty()
                                    ? std::string("no held-out text")
                                    : absl::StrCat(job_->eval.count, " held-out sequences");
@@ -93,7 +116,10 @@ void JobMachine::LoadAnswered(const Step& step, WorkerKey worker, const std::str
   absl::Status loaded = status;
   if (loaded.ok()) loaded = result == nullptr ? WrongKind() : holders_.Loaded(worker, *result);
   if (loaded.ok()) {
-    if (view().progress.phase == JobPhase::kLoad) return StartCalibration(step, label);
+    if (view().progress.phase == JobPhase::kLoad) {
+      Record(step, ModelFixed{.hash = holders_.hash(), .worker = label});
+      return StartCalibration(step, label);
+    }
     return reporter_.Message(step, absl::StrCat(label, " joined"));
   }
   holders_.Refuse(worker);
@@ -124,8 +150,12 @@ void JobMachine::Done(const Step& step, WorkItem item, WorkerKey worker, TaskId 
                       const Outcome& outcome, double seconds) {
   const absl::Status status = Accept(step, item, worker, task, outcome, seconds);
   if (!status.ok()) {
-    Failed(step, std::move(item), worker, absl::StrCat("malformed answer: ", status.message()));
+    return Failed(step, std::move(item), worker,
+                  absl::StrCat("malformed answer: ", status.message()));
   }
+  // An export is not a fact: its files are not in the store, and a restart makes them again.
+  if (std::holds_alternative<ExportWork>(item.work)) return;
+  Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .seconds = seconds});
 }
 
 absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, WorkerKey worker,
@@ -151,6 +181,12 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, WorkerKe
 
 void JobMachine::Failed(const Step& step, WorkItem item, WorkerKey worker,
                         const std::string& reason) {
+  Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});
+  TryAgain(step, std::move(item), worker, reason);
+}
+
+void JobMachine::TryAgain(const Step& step, WorkItem item, WorkerKey worker,
+                          const std::string& reason) {
   item.last_failed_on = worker;
   if (++item.failures < most_failures_) {
     reporter_.Message(step, absl::StrCat(KindName(item.work), " is tried again: ", reason));
@@ -162,6 +198,62 @@ void JobMachine::Failed(const Step& step, WorkItem item, WorkerKey worker,
   }
   Fail(step, absl::StrCat(KindName(item.work), " failed ", item.failures,
                           " times, the last time: ", reason));
+}
+
+// ---- The journal ----
+
+void JobMachine::Record(const Step& step, Fact fact) {
+  step.actions->push_back(
+      RecordFact{.job = view().id, .entry = {.time = step.now, .fact = std::move(fact)}});
+}
+
+void JobMachine::Replay(const Step& step) {
+  const std::vector<JournalEntry> journal = std::exchange(journal_, {});
+  Actions past;
+  absl::Status status;
+  reporter_.BeginReplay();
+  for (const JournalEntry& entry : journal) {
+    const Step then{.now = entry.time, .actions = &past};
+    status = std::visit([&](const auto& fact) { return Repeat(then, fact); }, entry.fact);
+    if (!status.ok()) break;
+  }
+  // What was stored was also carried out; but the population log is written to a new folder.
+  for (Action& action : past) {
+    if (std::holds_alternative<AppendPopulation>(action))
+      step.actions->push_back(std::move(action));
+  }
+  reporter_.EndReplay(step.now);
+  if (!status.ok()) {
+    return Fail(step, absl::StrCat("the job cannot be taken up again: ", status.message()));
+  }
+  reporter_.Message(step, absl::StrCat("the coordinator was restarted; ", journal.size(),
+                                       " stored results were taken up"));
+}
+
+absl::Status JobMachine::Repeat(const Step&, const TextsFixed& fact) {
+  if (fact == TextsOf(*job_)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "its texts or its model's tokenizer are not what they were when it began; submit it again");
+}
+
+absl::Status JobMachine::Repeat(const Step& step, const ModelFixed& fact) {
+  reporter_.Activate(step);
+  holders_.Fix(fact.hash);
+  StartCalibration(step, fact.worker);
+  return absl::OkStatus();
+}
+
+absl::Status JobMachine::Repeat(const Step& step, const WorkDone& fact) {
+  const std::optional<WorkItem> item = queue_.Pop(fact.key);
+  if (!item.has_value()) return NotOpen();
+  return Accept(step, *item, kNobody, /*task=*/0, fact.outcome, fact.seconds);
+}
+
+absl::Status JobMachine::Repeat(const Step& step, const WorkFailed& fact) {
+  std::optional<WorkItem> item = queue_.Pop(fact.key);
+  if (!item.has_value()) return NotOpen();
+  TryAgain(step, *std::move(item), kNobody, fact.reason);
+  return absl::OkStatus();
 }
 
 }  // namespace espalier

@@ -13,24 +13,28 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "coordinator/jobs/actions.h"
 #include "coordinator/jobs/closing_table.h"
 #include "coordinator/jobs/generation_board.h"
 #include "coordinator/jobs/job_reporter.h"
 #include "coordinator/jobs/model_holders.h"
 #include "coordinator/jobs/result_files.h"
 #include "coordinator/jobs/search_factory.h"
-#include "coordinator/jobs/types.h"
 #include "coordinator/jobs/work_queue.h"
 
 namespace espalier {
 
 class JobMachine {
  public:
-  // Publishes the first event and asks for the job's preparation. A piece of work that failed
-  // `most_failures` times is given up: a candidate gets the fitness +infinity, in any other phase
-  // the job fails. `searches` outlives the job.
-  JobMachine(const Step& step, JobId id, std::shared_ptr<const JobSpec> spec, int most_failures,
+  // A piece of work that failed `most_failures` times is given up: a candidate gets the fitness
+  // +infinity, in any other phase the job fails. `searches` outlives the job.
+  JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created, int most_failures,
              const SearchFactory* searches);
+
+  // One of these, once. Start publishes the first event; Resume brings the job, once it is
+  // prepared, to where its journal ends. Both ask for the preparation.
+  void Start(const Step& step);
+  void Resume(const Step& step, StoredJob stored);
 
   const JobView& view() const { return reporter_.view(); }
   bool finished() const { return IsFinal(view().state); }
@@ -63,6 +67,13 @@ class JobMachine {
   void EnterPhase(const Step& step, JobPhase phase, int64_t total, const std::string& unit,
                   const std::string& message);
   void Fail(const Step& step, const std::string& error);
+  void Record(const Step& step, Fact fact);
+  void Replay(const Step& step);
+  absl::Status Repeat(const Step& step, const TextsFixed& fact);
+  absl::Status Repeat(const Step& step, const ModelFixed& fact);
+  absl::Status Repeat(const Step& step, const WorkDone& fact);
+  absl::Status Repeat(const Step& step, const WorkFailed& fact);
+  void TryAgain(const Step& step, WorkItem item, WorkerKey worker, const std::string& reason);
   absl::Status Accept(const Step& step, const WorkItem& item, WorkerKey worker, TaskId task,
                       const Outcome& outcome, double seconds);
 
@@ -92,6 +103,7 @@ class JobMachine {
   WorkQueue queue_;
   ModelHolders holders_;
   int lost_loads_ = 0;
+  std::vector<JournalEntry> journal_;  // to be replayed when the job is prepared
   std::optional<PreparedJob> job_;
 
   std::unique_ptr<EvolutionarySearch> search_;

@@ -55,7 +55,7 @@ void JobMachine::StartCalibration(const Step& step, const std::string& worker) {
 absl::Status JobMachine::AcceptScores(const Step& step, WorkerKey worker,
                                       const CalibrateResult& result) {
   ESPALIER_RETURN_IF_ERROR(CheckScores(result.scores, job_->config));
-  holders_.Calibrated(worker);
+  if (worker != kNobody) holders_.Calibrated(worker);
   reporter_.AddDone(job_->calibration.count);
   StartSearch(step, result.scores);
   return absl::OkStatus();
@@ -190,7 +190,7 @@ absl::Status JobMachine::AcceptReformation(const Step& step, WorkerKey worker,
     }
   }
   fits_ = result.errors;
-  holders_.Calibrated(worker);
+  if (worker != kNobody) holders_.Calibrated(worker);
   reporter_.AddDone(job_->config.num_layers);
   std::vector<WorkItem> items = table_.ReformationItems();
   open_items_ = static_cast<int64_t>(items.size());

@@ -14,6 +14,27 @@ JobReporter::JobReporter(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs n
   view_.spec = std::move(spec);
 }
 
+void JobReporter::Restore(uint64_t last_event, JobState state, const ProgressView& progress) {
+  last_event_ = last_event;
+  view_.state = state;
+  view_.progress = progress;
+  view_.progress.waiting_for.clear();
+  done_ = progress.done;
+}
+
+void JobReporter::BeginReplay() {
+  event_before_replay_ = last_event_;
+  view_.progress = {};
+  done_ = 0;
+}
+
+void JobReporter::EndReplay(TimeMs now) {
+  last_event_ = event_before_replay_;
+  in_flight_ = 0;
+  rate_.Start(now, static_cast<double>(done_));
+  throttle_.Start(now);
+}
+
 void JobReporter::Activate(const Step& step) {
   if (view_.state != JobState::kQueued) return;
   view_.state = JobState::kRunning;

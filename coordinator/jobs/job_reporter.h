@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "coordinator/jobs/actions.h"
 #include "coordinator/jobs/progress.h"
-#include "coordinator/jobs/types.h"
 
 namespace espalier {
 
@@ -17,6 +17,12 @@ class JobReporter {
  public:
   JobReporter(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs now);
 
+  // A job of an earlier life goes on from its last event.
+  void Restore(uint64_t last_event, JobState state, const ProgressView& progress);
+  // Around a replay, which takes no time and whose events were published before: progress begins
+  // from nothing; afterwards rates do, and events go on where they were.
+  void BeginReplay();
+  void EndReplay(TimeMs now);
   void SetSpec(std::shared_ptr<const JobSpec> spec) { view_.spec = std::move(spec); }
   void Activate(const Step& step);  // QUEUED → RUNNING; nothing when it runs already
   void StartPhase(const Step& step, JobPhase phase, int64_t total, std::string unit,
@@ -56,6 +62,7 @@ class JobReporter {
   double in_flight_ = 0;  // units of unfinished work
   bool changed_ = false;
   uint64_t last_event_ = 0;
+  uint64_t event_before_replay_ = 0;
 };
 
 }  // namespace espalier

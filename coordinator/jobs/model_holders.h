@@ -34,6 +34,8 @@ class ModelHolders {
   bool IsCalibrated(WorkerKey worker) const { return calibrated_.count(worker) > 0; }
   bool AnyCalibrated() const { return !calibrated_.empty(); }
 
+  // The content is known from the job's journal.
+  void Fix(const std::string& hash) { hash_ = hash; }
   const std::string& hash() const { return hash_; }  // empty: no worker has loaded it yet
   size_t Count(State state) const;
 

@@ -12,7 +12,7 @@ constexpr TimeMs kEventShare = 500;
 
 }  // namespace
 
-void RateMeter::Start(TimeMs now) { points_.assign(1, {.time = now, .done = 0}); }
+void RateMeter::Start(TimeMs now, double done) { points_.assign(1, {.time = now, .done = done}); }
 
 void RateMeter::Sample(TimeMs now, double done) {
   if (points_.empty()) return Start(now);

@@ -12,7 +12,7 @@ namespace espalier {
 // Rate and remaining time from the recent past, so that workers that join or leave show.
 class RateMeter {
  public:
-  void Start(TimeMs now);
+  void Start(TimeMs now, double done = 0);
   // `done` units, fractions included, at `now`.
   void Sample(TimeMs now, double done);
   double UnitsPerSecond() const;  // 0: not known yet

@@ -77,6 +77,27 @@ TEST_P(FaultySimulationTest, ACancelledJobDisturbsNoOther) {
   EXPECT_GT(cancelled, 20);
 }
 
+// The coordinator dies, too: at any step, before or after it was stored.
+TEST_P(FaultySimulationTest, ACoordinatorThatDiesLosesNothing) {
+  const SimulationResult quiet = Quiet(1, 2);
+  int64_t crashes = 0;
+  for (uint64_t seed = 100 * GetParam(); seed < 100 * (GetParam() + 1u); ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 2};
+    options.workers = static_cast<int>(1 + seed % 4);
+    options.fault_rate = 0.01 * static_cast<double>(seed % 5);
+    options.crash_rate = 0.002 * static_cast<double>(1 + seed % 10);
+    const SimulationResult run = testing_fakes::Simulate(options);
+    crashes += run.crashes;
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
+      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
+      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
+      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
+    }
+  }
+  EXPECT_GT(crashes, 200);
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, FaultySimulationTest, ::testing::Range(0, 5));
 
 }  // namespace

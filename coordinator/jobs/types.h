@@ -1,5 +1,5 @@
-// The vocabulary of the coordinator's brain: what it hears (events), what it wants done (actions),
-// and what it shows (views). Plain data: no gRPC, files, clock or threads.
+// The vocabulary of the coordinator's brain: what it hears (events) and what it shows (views); what
+// it wants done is in actions.h. Plain data: no gRPC, files, clock or threads.
 //
 // Times are milliseconds on a clock that never goes back; its zero is the caller's choice.
 #ifndef ESPALIER_COORDINATOR_JOBS_TYPES_H_
@@ -22,8 +22,10 @@ namespace espalier {
 
 using TimeMs = int64_t;
 using JobId = uint64_t;      // counts submissions from 1
-using WorkerKey = uint64_t;  // one stream of one worker; the caller never uses a key twice
+using WorkerKey = uint64_t;  // one stream of one worker, from 1; the caller never uses a key twice
 using TaskId = uint64_t;     // one attempt at one piece of work; never used twice
+
+inline constexpr WorkerKey kNobody = 0;
 
 // ---- Tasks ----
 
@@ -235,96 +237,6 @@ struct WorkerView {
   std::string activity;
   double progress = 0;
   int64_t tasks_done = 0;
-};
-
-// ---- Actions ----
-
-struct SendWelcome {
-  WorkerKey worker = 0;
-  uint64_t number = 0;
-  uint64_t epoch = 0;
-};
-
-// Ends the stream with this status. The brain has already forgotten the worker.
-struct CloseWorker {
-  WorkerKey worker = 0;
-  absl::Status status;
-};
-
-struct SendDataSet {
-  WorkerKey worker = 0;
-  JobId job = 0;
-  std::string hash;
-};
-
-struct SendTask {
-  WorkerKey worker = 0;
-  TaskId task = 0;
-  uint64_t epoch = 0;
-  JobId job = 0;
-  ModelRef model;
-  Work work;
-};
-
-struct SendCancel {
-  WorkerKey worker = 0;
-  TaskId task = 0;
-};
-
-struct SendAck {
-  WorkerKey worker = 0;
-  TaskId task = 0;
-};
-
-// Read the model's config and tokenizer and the texts; answer with JobPrepared.
-struct PrepareJob {
-  JobId job = 0;
-  std::shared_ptr<const JobSpec> spec;
-};
-
-// Append to the population log in the staging folder. No answer unless it fails (OutputDone).
-struct AppendPopulation {
-  JobId job = 0;
-  std::string lines;
-};
-
-// Take the files that `task` uploaded, make the padded copy, write these files in this order and
-// commit the folder; answer with OutputDone.
-struct FinishOutput {
-  struct File {
-    std::string name;
-    std::string contents;
-  };
-  JobId job = 0;
-  TaskId task = 0;
-  std::shared_ptr<const Subnet> subnet;  // what the uploaded model must hold
-  std::vector<File> files;
-};
-
-// The job ended: whatever is kept for it goes, an uncommitted folder too.
-struct ReleaseJob {
-  JobId job = 0;
-};
-
-struct PublishEvent {
-  JobId job = 0;
-  uint64_t number = 0;
-  TimeMs time = 0;
-  JobState state = JobState::kQueued;
-  ProgressView progress;
-  std::string message;
-  std::shared_ptr<const ResultView> result;
-  std::string error;
-};
-
-using Action = std::variant<SendWelcome, CloseWorker, SendDataSet, SendTask, SendCancel, SendAck,
-                            PrepareJob, AppendPopulation, FinishOutput, ReleaseJob, PublishEvent>;
-using Actions = std::vector<Action>;
-
-// One step of the brain: when it happens and where its actions go, in order.
-struct Step {
-  TimeMs now = 0;
-  Actions* actions = nullptr;
 };
 
 }  // namespace espalier

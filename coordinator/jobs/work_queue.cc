@@ -1,5 +1,6 @@
 #include "coordinator/jobs/work_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace espalier {
@@ -11,6 +12,22 @@ bool Suits(const WorkItem& item, const WorkerFitness& worker) {
 }
 
 }  // namespace
+
+WorkKey KeyOf(const WorkItem& item) {
+  const auto* evaluate = std::get_if<EvaluateWork>(&item.work);
+  return {.kind = item.work.index(),
+          .index = item.index,
+          .first = evaluate == nullptr ? 0 : evaluate->first};
+}
+
+std::optional<WorkItem> WorkQueue::Pop(const WorkKey& key) {
+  const auto it = std::find_if(items_.begin(), items_.end(),
+                               [&key](const WorkItem& item) { return KeyOf(item) == key; });
+  if (it == items_.end()) return std::nullopt;
+  WorkItem item = std::move(*it);
+  items_.erase(it);
+  return item;
+}
 
 std::optional<WorkItem> WorkQueue::PopFor(const WorkerFitness& worker) {
   for (auto it = items_.begin(); it != items_.end(); ++it) {

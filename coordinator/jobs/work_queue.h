@@ -6,6 +6,7 @@
 #include <deque>
 #include <optional>
 
+#include "coordinator/jobs/journal.h"
 #include "coordinator/jobs/types.h"
 
 namespace espalier {
@@ -22,6 +23,9 @@ struct WorkItem {
   WorkerKey last_failed_on = 0;  // not given to the same worker again while there are others
 };
 
+// Unique among the items that are open at a time.
+WorkKey KeyOf(const WorkItem& item);
+
 // Of the worker that asks for work.
 struct WorkerFitness {
   WorkerKey key = 0;
@@ -37,6 +41,8 @@ class WorkQueue {
   void PushFront(WorkItem item) { items_.push_front(std::move(item)); }
   // The first piece that this worker should have.
   std::optional<WorkItem> PopFor(const WorkerFitness& worker);
+  // The piece of that name, wherever it stands.
+  std::optional<WorkItem> Pop(const WorkKey& key);
   void Clear() { items_.clear(); }
 
   bool empty() const { return items_.empty(); }

@@ -7,13 +7,14 @@
 namespace espalier {
 
 std::string AttachedWorker::Label() const {
-  return absl::StrCat("worker-", epoch, " (", info.name, ")");
+  return absl::StrCat("worker-", number, " (", info.name, ")");
 }
 
 AttachedWorker& WorkerRegistry::Attach(WorkerKey key, const WorkerInfo& info, TimeMs now) {
   AttachedWorker& worker = workers_[key];
   worker.key = key;
-  worker.epoch = ++last_epoch_;
+  worker.number = ++last_number_;
+  worker.epoch = first_epoch_ + worker.number;
   worker.info = info;
   worker.last_heard = now;
   UpdateRoom(worker);
@@ -69,7 +70,7 @@ std::vector<WorkerView> WorkerRegistry::Views() const {
   std::vector<WorkerView> views;
   views.reserve(workers_.size());
   for (const auto& [key, worker] : workers_) {
-    views.push_back({.number = worker.epoch,
+    views.push_back({.number = worker.number,
                      .info = worker.info,
                      .activity = worker.activity,
                      .progress = worker.reported_progress,

@@ -20,7 +20,8 @@ namespace espalier {
 
 struct AttachedWorker {
   WorkerKey key = 0;
-  uint64_t epoch = 0;  // also the number that people see
+  uint64_t number = 0;  // that people see
+  uint64_t epoch = 0;
   WorkerInfo info;
   TimeMs last_heard = 0;
   std::deque<TaskId> window;        // in the order in which it works on them
@@ -37,6 +38,9 @@ class WorkerRegistry {
  public:
   // A worker holds at most this many tasks: one that it works on, one so that it never idles.
   static constexpr size_t kWindow = 2;
+
+  // Epochs are `first_epoch` + 1, + 2, …
+  explicit WorkerRegistry(uint64_t first_epoch) : first_epoch_(first_epoch) {}
 
   AttachedWorker& Attach(WorkerKey key, const WorkerInfo& info, TimeMs now);
   // Null for a key that is not (or no longer) attached.
@@ -61,7 +65,8 @@ class WorkerRegistry {
 
   std::map<WorkerKey, AttachedWorker> workers_;
   std::set<WorkerKey> with_room_;
-  uint64_t last_epoch_ = 0;
+  const uint64_t first_epoch_;
+  uint64_t last_number_ = 0;
 };
 
 }  // namespace espalier

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "common/version.h"
+#include "coordinator/service/journal_messages.h"
 #include "coordinator/service/messages.h"
 
 namespace espalier {
@@ -23,12 +24,24 @@ int64_t UnixMs() {
 
 }  // namespace
 
-CoordinatorCore::CoordinatorCore(const Options& options, const SearchFactory* searches)
+CoordinatorCore::CoordinatorCore(const Options& options, const SearchFactory* searches,
+                                 std::unique_ptr<JobStore> store)
     : options_(options),
+      store_(std::move(store)),
       start_(std::chrono::steady_clock::now()),
       start_unix_ms_(UnixMs()),
-      brain_({.lease = options.lease.count(), .version = std::string(kVersion)}, searches),
-      ticker_([this] { Tick(); }) {}
+      brain_({.lease = options.lease.count(),
+              .version = std::string(kVersion),
+              .life = store_ == nullptr ? 0 : store_->life()},
+             searches) {
+  if (store_ != nullptr) {
+    committer_ = std::make_unique<Committer>(store_.get(), [this](const Actions& actions) {
+      MutexLock lock(&mutex_);
+      CarryOut(actions);
+    });
+  }
+  ticker_ = std::thread([this] { Tick(); });
+}
 
 CoordinatorCore::~CoordinatorCore() { Shutdown(); }
 
@@ -51,21 +64,106 @@ void CoordinatorCore::Tick() {
 void CoordinatorCore::Shutdown() {
   {
     MutexLock lock(&mutex_);
-    if (!stopping_) {
+    if (!stopping_ && store_ == nullptr) {
       Actions actions;
       brain_.CancelAll(kStopping, Now(), &actions);
       CarryOut(actions);
-      stopping_ = true;
-      stopped_.NotifyAll();
-      logs_.EndAll(absl::UnavailableError(kStopping));
-      while (!streams_.empty()) {
-        CloseStream(streams_.begin()->first, absl::UnavailableError(kStopping));
-      }
     }
+    stopping_ = true;
+    stopped_.NotifyAll();
   }
   if (ticker_.joinable()) ticker_.join();
+  if (committer_ != nullptr) committer_->Finish();
+  {
+    MutexLock lock(&mutex_);
+    logs_.EndAll(absl::UnavailableError(kStopping));
+    while (!streams_.empty()) {
+      CloseStream(streams_.begin()->first, absl::UnavailableError(kStopping));
+    }
+  }
   preparer_.Finish();
   writer_.Finish();
+}
+
+// ---- The store ----
+
+absl::Status CoordinatorCore::Restore() {
+  if (store_ == nullptr) return absl::OkStatus();
+  ESPALIER_ASSIGN_OR_RETURN(const std::vector<StoredJobRow> rows, store_->Jobs());
+  MutexLock lock(&mutex_);
+  for (const StoredJobRow& row : rows) ESPALIER_RETURN_IF_ERROR(RestoreJob(row));
+  return absl::OkStatus();
+}
+
+absl::Status CoordinatorCore::RestoreJob(const StoredJobRow& row) {
+  const JobId id = row.job.id;
+  if (row.final) {
+    ESPALIER_ASSIGN_OR_RETURN(const JobView view, FinishedJobFromRow(row, start_unix_ms_));
+    brain_.RestoreFinished(view, row.job.idempotency_key);
+    return absl::OkStatus();
+  }
+  ESPALIER_ASSIGN_OR_RETURN(StoredJob job, StoredJobFromRow(row, start_unix_ms_));
+  ESPALIER_ASSIGN_OR_RETURN(const std::vector<std::string> events, store_->Events(id));
+  ESPALIER_RETURN_IF_ERROR(logs_.Restore(id, events, /*final=*/false));
+  spdlog::info("job-{} goes on: {} stored results", id, job.journal.size());
+  auto folder = ResultFolder::CreateAgain(job.spec.output, row.job.staging);
+  absl::Status ready = folder.status();
+  if (folder.ok()) {
+    jobs_[id].folder = *std::move(folder);
+    ready = store_->SetStaging(id, jobs_[id].folder->staging());
+  }
+  Actions actions;
+  brain_.Restore(std::move(job), Now(), &actions);
+  if (!ready.ok()) brain_.Handle(OutputDone{.job = id, .status = ready}, Now(), &actions);
+  Settle(std::move(actions));
+  return absl::OkStatus();
+}
+
+// The events of a job that ended in an earlier life are read when somebody asks for them.
+absl::Status CoordinatorCore::LoadEvents(JobId job) {
+  {
+    MutexLock lock(&mutex_);
+    ESPALIER_RETURN_IF_ERROR(brain_.Job(job).status());
+    if (store_ == nullptr || logs_.Has(job)) return absl::OkStatus();
+  }
+  ESPALIER_ASSIGN_OR_RETURN(const std::vector<std::string> events, store_->Events(job));
+  MutexLock lock(&mutex_);
+  if (logs_.Has(job)) return absl::OkStatus();
+  return logs_.Restore(job, events, /*final=*/true);
+}
+
+StoreBatch CoordinatorCore::BatchOf(const Actions& actions) const {
+  StoreBatch batch;
+  for (const Action& action : actions) {
+    if (const auto* job = std::get_if<RecordJob>(&action)) {
+      batch.jobs.push_back({.id = job->job,
+                            .spec = JobSpecToYaml(*job->spec),
+                            .idempotency_key = job->idempotency_key,
+                            .created_unix_ms = start_unix_ms_ + job->created,
+                            .staging = jobs_.at(job->job).folder->staging()});
+    } else if (const auto* fact = std::get_if<RecordFact>(&action)) {
+      batch.facts.push_back({.job = fact->job, .bytes = JournalBytes(fact->entry, start_unix_ms_)});
+    } else if (const auto* event = std::get_if<PublishEvent>(&action)) {
+      batch.events.push_back({.job = event->job,
+                              .number = event->number,
+                              .bytes = EventMessage(*event, start_unix_ms_).SerializeAsString(),
+                              .final = IsFinal(event->state)});
+    }
+  }
+  return batch;
+}
+
+uint64_t CoordinatorCore::Settle(Actions actions) {
+  if (committer_ == nullptr) {
+    CarryOut(actions);
+    return 0;
+  }
+  StoreBatch batch = BatchOf(actions);
+  return committer_->Add(std::move(actions), std::move(batch));
+}
+
+absl::Status CoordinatorCore::AwaitStored(uint64_t ticket) {
+  return committer_ == nullptr ? absl::OkStatus() : committer_->Wait(ticket);
 }
 
 absl::Status CoordinatorCore::RefuseWhenStopping() const {
@@ -145,14 +243,19 @@ absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& requ
     return absl::Status(folder.status().code(),
                         absl::StrCat("output: ", folder.status().message()));
   }
+  JobId job = 0;
+  uint64_t ticket = 0;
+  {
+    MutexLock lock(&mutex_);
+    ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
+    Actions actions;
+    ESPALIER_ASSIGN_OR_RETURN(job, brain_.Submit(spec, request.idempotency_key(), Now(), &actions));
+    // Without actions it is the job of the same submission, which came in between.
+    if (!actions.empty()) jobs_[job].folder = *std::move(folder);
+    ticket = Settle(std::move(actions));
+  }
+  ESPALIER_RETURN_IF_ERROR(AwaitStored(ticket));
   MutexLock lock(&mutex_);
-  ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
-  Actions actions;
-  ESPALIER_ASSIGN_OR_RETURN(const JobId job,
-                            brain_.Submit(spec, request.idempotency_key(), Now(), &actions));
-  // Without actions it is the job of the same submission, which came in between.
-  if (!actions.empty()) jobs_[job].folder = *std::move(folder);
-  CarryOut(actions);
   return Message(job);
 }
 
@@ -164,10 +267,15 @@ absl::StatusOr<v1::Job> CoordinatorCore::Get(const std::string& id) const {
 
 absl::StatusOr<v1::Job> CoordinatorCore::Cancel(const std::string& id) {
   ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  uint64_t ticket = 0;
+  {
+    MutexLock lock(&mutex_);
+    Actions actions;
+    ESPALIER_RETURN_IF_ERROR(brain_.Cancel(job, "cancelled by a client", Now(), &actions));
+    ticket = Settle(std::move(actions));
+  }
+  ESPALIER_RETURN_IF_ERROR(AwaitStored(ticket));
   MutexLock lock(&mutex_);
-  Actions actions;
-  ESPALIER_RETURN_IF_ERROR(brain_.Cancel(job, "cancelled by a client", Now(), &actions));
-  CarryOut(actions);
   return Message(job);
 }
 
@@ -188,8 +296,8 @@ v1::ListWorkersResponse CoordinatorCore::ListWorkers() const {
 absl::Status CoordinatorCore::Follow(const std::string& id, uint64_t after,
                                      std::shared_ptr<EventSink> sink) {
   ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  ESPALIER_RETURN_IF_ERROR(LoadEvents(job));
   MutexLock lock(&mutex_);
-  ESPALIER_RETURN_IF_ERROR(brain_.Job(job).status());
   logs_.Follow(job, after, std::move(sink));
   return absl::OkStatus();
 }
@@ -215,7 +323,7 @@ void CoordinatorCore::FeedLocked(const Event& event) {
   if (stopping_) return;
   Actions actions;
   brain_.Handle(event, Now(), &actions);
-  CarryOut(actions);
+  if (!actions.empty()) Settle(std::move(actions));
 }
 
 void CoordinatorCore::CarryOut(const Actions& actions) {
@@ -306,7 +414,7 @@ void CoordinatorCore::Do(const FinishOutput& action) {
 void CoordinatorCore::Do(const ReleaseJob& action) {
   const auto it = jobs_.find(action.job);
   if (it == jobs_.end()) return;
-  it->second.folder->Abandon();
+  if (it->second.folder != nullptr) it->second.folder->Abandon();
   // An uncommitted folder is removed with its last reference, on the thread that may wait for
   // disks.
   writer_.Post([folder = std::move(it->second.folder)] {});

@@ -3,6 +3,9 @@
 // Everything that happens goes through the lock to the brain, and the brain's actions are carried
 // out under the same lock, so they keep their order. Nothing under the lock waits for network or
 // disk: streams queue what they are to send, and files are written by background threads.
+//
+// With a store, a step's actions are carried out once what they change is on disk (Committer): no
+// answer is acknowledged, no event shown and no task sent that a crash could undo.
 #ifndef ESPALIER_COORDINATOR_SERVICE_CORE_H_
 #define ESPALIER_COORDINATOR_SERVICE_CORE_H_
 
@@ -18,9 +21,11 @@
 #include "common/mutex.h"
 #include "coordinator/jobs/brain.h"
 #include "coordinator/service/background.h"
+#include "coordinator/service/committer.h"
 #include "coordinator/service/event_logs.h"
 #include "coordinator/service/preparation.h"
 #include "coordinator/service/result_folder.h"
+#include "coordinator/store/job_store.h"
 #include "espalier/v1/jobs.pb.h"
 #include "espalier/v1/worker.pb.h"
 
@@ -42,9 +47,13 @@ class CoordinatorCore {
     std::chrono::milliseconds lease{10000};
   };
 
-  // `searches` outlives the core.
-  CoordinatorCore(const Options& options, const SearchFactory* searches);
+  // `searches` outlives the core. Without a store (null), jobs end with the core.
+  CoordinatorCore(const Options& options, const SearchFactory* searches,
+                  std::unique_ptr<JobStore> store);
   ~CoordinatorCore();  // as Shutdown
+
+  // Takes up what the store holds; once, before anything else. DATA_LOSS when it is damaged.
+  absl::Status Restore();
 
   // Workers. The key names the stream from now on; the stream is closed if it is refused.
   WorkerKey Attach(const v1::Hello& hello, std::shared_ptr<WorkerStream> stream);
@@ -70,7 +79,8 @@ class CoordinatorCore {
   absl::Status Follow(const std::string& id, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);
 
-  // Cancels what runs, closes all streams, ends all threads. Refuses everything from then on.
+  // Closes all streams and ends all threads. Jobs are cancelled, or, with a store, left for the
+  // next start. Refuses everything from then on.
   void Shutdown();
 
  private:
@@ -82,7 +92,15 @@ class CoordinatorCore {
   TimeMs Now() const;
   void Feed(const Event& event);
   void FeedLocked(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Stores and carries out, in its turn; at once without a store. Returns the committer's ticket.
+  uint64_t Settle(Actions actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status AwaitStored(uint64_t ticket);
+  StoreBatch BatchOf(const Actions& actions) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RestoreJob(const StoredJobRow& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status LoadEvents(JobId job) ABSL_LOCKS_EXCLUDED(mutex_);
   void CarryOut(const Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const RecordJob&) {}  // stored already
+  void Do(const RecordFact&) {}
   void Do(const SendWelcome& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const CloseWorker& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const SendDataSet& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -104,6 +122,7 @@ class CoordinatorCore {
   void Tick();
 
   const Options options_;
+  const std::unique_ptr<JobStore> store_;
   const std::chrono::steady_clock::time_point start_;
   const int64_t start_unix_ms_;
 
@@ -119,6 +138,7 @@ class CoordinatorCore {
   // They use everything above.
   BackgroundThread preparer_;
   BackgroundThread writer_;
+  std::unique_ptr<Committer> committer_;  // null without a store
   std::thread ticker_;
 };
 

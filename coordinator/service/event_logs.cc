@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace espalier {
 
 void EventLogs::Append(JobId job, std::shared_ptr<const v1::JobEvent> event, bool final) {
@@ -15,6 +17,21 @@ void EventLogs::Append(JobId job, std::shared_ptr<const v1::JobEvent> event, boo
     sink->End(absl::OkStatus());
   }
   log.sinks.clear();
+}
+
+absl::Status EventLogs::Restore(JobId job, const std::vector<std::string>& events, bool final) {
+  Log log;
+  for (const std::string& bytes : events) {
+    auto event = std::make_shared<v1::JobEvent>();
+    if (!event->ParseFromString(bytes)) {
+      return absl::DataLossError(absl::StrCat("the store's event ", log.events.size() + 1,
+                                              " of job-", job, " is damaged"));
+    }
+    log.events.push_back(std::move(event));
+  }
+  log.final = final;
+  logs_[job] = std::move(log);
+  return absl::OkStatus();
 }
 
 void EventLogs::Follow(JobId job, uint64_t after, std::shared_ptr<EventSink> sink) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,6 +27,10 @@ class EventLogs {
  public:
   // Events come in the order of their numbers, from 1; after a final one the job's sinks end.
   void Append(JobId job, std::shared_ptr<const v1::JobEvent> event, bool final);
+  // The events of a job of an earlier life, as bytes, before anything else about it. DATA_LOSS for
+  // bytes that are no event.
+  absl::Status Restore(JobId job, const std::vector<std::string>& events, bool final);
+  bool Has(JobId job) const { return logs_.count(job) > 0; }
   // Offers the events with numbers above `after`, and those to come. Requires a known job.
   void Follow(JobId job, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);

@@ -11,50 +11,6 @@
 namespace espalier {
 namespace {
 
-std::string Utf8(std::string text) {
-  while (const std::optional<size_t> invalid = InvalidUtf8Offset(text)) text[*invalid] = '?';
-  return text;
-}
-
-Outcome OutcomeFromMessage(const v1::TaskResult& result) {
-  switch (result.outcome_case()) {
-    case v1::TaskResult::kLoad:
-      return LoadResult{.model_hash = result.load().model_hash(),
-                        .weight_bytes = result.load().weight_bytes()};
-    case v1::TaskResult::kCalibrate: {
-      CalibrateResult calibrate;
-      for (const v1::LayerUnitScores& message : result.calibrate().layers()) {
-        LayerScores& layer = calibrate.scores.layers.emplace_back();
-        for (const auto& group : message.attention()) {
-          layer.attention.emplace_back(group.pairs().begin(), group.pairs().end());
-        }
-        layer.mlp.assign(message.mlp().begin(), message.mlp().end());
-      }
-      return calibrate;
-    }
-    case v1::TaskResult::kEvaluate: {
-      const v1::EvaluateOutcome& message = result.evaluate();
-      return EvaluateResult{.nll_sums = {message.nll_sums().begin(), message.nll_sums().end()},
-                            .predictions_per_sequence = message.predictions_per_sequence()};
-    }
-    case v1::TaskResult::kReform: {
-      ReformResult reform;
-      for (const v1::LinearError& error : result.reform().errors()) {
-        reform.errors.push_back({.layer = error.layer(),
-                                 .mlp = error.mlp(),
-                                 .before = error.before(),
-                                 .after = error.after()});
-      }
-      return reform;
-    }
-    case v1::TaskResult::kExport:
-      return ExportResult{.bytes = result.export_().bytes()};
-    case v1::TaskResult::OUTCOME_NOT_SET:
-      return std::monostate();
-  }
-  return std::monostate();
-}
-
 void WriteMasks(const std::shared_ptr<const Subnet>& subnet, v1::SubnetMasks* message) {
   if (subnet == nullptr) return;  // no layers: dense
   for (const LayerMask& layer : subnet->layers) {
@@ -175,7 +131,140 @@ void WriteResult(const ResultView& view, v1::Result* message) {
   message->set_seconds(view.seconds);
 }
 
+JobPhase PhaseFromMessage(v1::JobPhase phase) {
+  for (const JobPhase known : {JobPhase::kCalibrate, JobPhase::kInitialize, JobPhase::kSearch,
+                               JobPhase::kReform, JobPhase::kEvaluate, JobPhase::kExport}) {
+    if (PhaseMessage(known) == phase) return known;
+  }
+  return JobPhase::kLoad;
+}
+
+MeasurementView MeasurementFromMessage(const v1::Measurement& message) {
+  return {.parameters = message.parameters(),
+          .ratio = message.ratio(),
+          .perplexity = message.perplexity(),
+          .search_perplexity = message.search_perplexity(),
+          .tokens_per_second = message.tokens_per_second()};
+}
+
+void WriteScores(const UnitScores& scores, v1::CalibrateOutcome* message) {
+  for (const LayerScores& layer : scores.layers) {
+    v1::LayerUnitScores* layer_message = message->add_layers();
+    for (const std::vector<double>& group : layer.attention) {
+      layer_message->add_attention()->mutable_pairs()->Add(group.begin(), group.end());
+    }
+    layer_message->mutable_mlp()->Add(layer.mlp.begin(), layer.mlp.end());
+  }
+}
+
+void Write(const std::monostate&, v1::TaskResult*) {}
+void Write(const LoadResult& outcome, v1::TaskResult* result) {
+  result->mutable_load()->set_model_hash(outcome.model_hash);
+  result->mutable_load()->set_weight_bytes(outcome.weight_bytes);
+}
+void Write(const CalibrateResult& outcome, v1::TaskResult* result) {
+  WriteScores(outcome.scores, result->mutable_calibrate());
+}
+void Write(const EvaluateResult& outcome, v1::TaskResult* result) {
+  v1::EvaluateOutcome* message = result->mutable_evaluate();
+  message->mutable_nll_sums()->Add(outcome.nll_sums.begin(), outcome.nll_sums.end());
+  message->set_predictions_per_sequence(outcome.predictions_per_sequence);
+}
+void Write(const ReformResult& outcome, v1::TaskResult* result) {
+  v1::ReformOutcome* message = result->mutable_reform();
+  for (const LinearFit& fit : outcome.errors) {
+    v1::LinearError* error = message->add_errors();
+    error->set_layer(fit.layer);
+    error->set_mlp(fit.mlp);
+    error->set_before(fit.before);
+    error->set_after(fit.after);
+  }
+}
+void Write(const ExportResult& outcome, v1::TaskResult* result) {
+  result->mutable_export_()->set_bytes(outcome.bytes);
+}
+
 }  // namespace
+
+std::string Utf8(std::string text) {
+  while (const std::optional<size_t> invalid = InvalidUtf8Offset(text)) text[*invalid] = '?';
+  return text;
+}
+
+Outcome OutcomeFromMessage(const v1::TaskResult& result) {
+  switch (result.outcome_case()) {
+    case v1::TaskResult::kLoad:
+      return LoadResult{.model_hash = result.load().model_hash(),
+                        .weight_bytes = result.load().weight_bytes()};
+    case v1::TaskResult::kCalibrate: {
+      CalibrateResult calibrate;
+      for (const v1::LayerUnitScores& message : result.calibrate().layers()) {
+        LayerScores& layer = calibrate.scores.layers.emplace_back();
+        for (const auto& group : message.attention()) {
+          layer.attention.emplace_back(group.pairs().begin(), group.pairs().end());
+        }
+        layer.mlp.assign(message.mlp().begin(), message.mlp().end());
+      }
+      return calibrate;
+    }
+    case v1::TaskResult::kEvaluate: {
+      const v1::EvaluateOutcome& message = result.evaluate();
+      return EvaluateResult{.nll_sums = {message.nll_sums().begin(), message.nll_sums().end()},
+                            .predictions_per_sequence = message.predictions_per_sequence()};
+    }
+    case v1::TaskResult::kReform: {
+      ReformResult reform;
+      for (const v1::LinearError& error : result.reform().errors()) {
+        reform.errors.push_back({.layer = error.layer(),
+                                 .mlp = error.mlp(),
+                                 .before = error.before(),
+                                 .after = error.after()});
+      }
+      return reform;
+    }
+    case v1::TaskResult::kExport:
+      return ExportResult{.bytes = result.export_().bytes()};
+    case v1::TaskResult::OUTCOME_NOT_SET:
+      return std::monostate();
+  }
+  return std::monostate();
+}
+
+void WriteOutcome(const Outcome& outcome, v1::TaskResult* result) {
+  std::visit([result](const auto& o) { Write(o, result); }, outcome);
+}
+
+JobState StateFromMessage(v1::JobState state) {
+  for (const JobState known :
+       {JobState::kRunning, JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
+    if (StateMessage(known) == state) return known;
+  }
+  return JobState::kQueued;
+}
+
+ProgressView ProgressFromMessage(const v1::Progress& message) {
+  return {.phase = PhaseFromMessage(message.phase()),
+          .done = message.done(),
+          .total = message.total(),
+          .unit = message.unit(),
+          .units_per_second = message.units_per_second(),
+          .eta_seconds = message.eta_seconds(),
+          .best_perplexity = message.best_perplexity(),
+          .ratio = message.ratio(),
+          .generation = message.generation(),
+          .waiting_for = message.waiting_for()};
+}
+
+ResultView ResultFromMessage(const v1::Result& message) {
+  return {.dense = MeasurementFromMessage(message.dense()),
+          .initial = MeasurementFromMessage(message.initial()),
+          .searched = MeasurementFromMessage(message.searched()),
+          .reformed = MeasurementFromMessage(message.reformed()),
+          .output = message.output(),
+          .held_out = message.held_out(),
+          .candidates = message.candidates(),
+          .seconds = message.seconds()};
+}
 
 std::string JobName(JobId job) { return absl::StrCat("job-", job); }
 

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/text.h"
-#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/actions.h"
 #include "espalier/v1/jobs.pb.h"
 #include "espalier/v1/worker.pb.h"
 
@@ -24,6 +24,10 @@ WorkerHeartbeat HeartbeatFromMessage(WorkerKey worker, const v1::Heartbeat& hear
 // An error or a missing outcome becomes the event's status.
 TaskFinished ResultFromMessage(WorkerKey worker, const v1::TaskResult& result);
 
+// What a task's answer holds, and back; std::monostate for nothing.
+Outcome OutcomeFromMessage(const v1::TaskResult& result);
+void WriteOutcome(const Outcome& outcome, v1::TaskResult* result);
+
 v1::CoordinatorMessage TaskMessage(const SendTask& action);
 v1::CoordinatorMessage DataSetMessage(const TokenSequences& sequences);
 
@@ -31,6 +35,14 @@ v1::CoordinatorMessage DataSetMessage(const TokenSequences& sequences);
 v1::Job JobMessage(const JobView& view, int64_t unix_ms);
 v1::JobEvent EventMessage(const PublishEvent& event, int64_t unix_ms);
 v1::Worker WorkerMessage(const WorkerView& view);
+
+// Back from what JobMessage and EventMessage wrote.
+JobState StateFromMessage(v1::JobState state);
+ProgressView ProgressFromMessage(const v1::Progress& message);
+ResultView ResultFromMessage(const v1::Result& message);
+
+// `text` with '?' for bytes that belong to no character.
+std::string Utf8(std::string text);
 
 }  // namespace espalier
 

@@ -88,6 +88,19 @@ absl::Status ArtifactFile::Close(const std::string& sha256) {
 absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target) {
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> directory,
                             StagedDirectory::Create(target));
+  return Wrap(std::move(directory));
+}
+
+absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::CreateAgain(const fs::path& target,
+                                                                        const fs::path& abandoned) {
+  StagedDirectory::RemoveAbandoned(abandoned);
+  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> directory,
+                            StagedDirectory::CreateAgain(target));
+  return Wrap(std::move(directory));
+}
+
+absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Wrap(
+    std::unique_ptr<StagedDirectory> directory) {
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> population,
                             FileWriter::Create(directory->staging() / "population.jsonl"));
   std::shared_ptr<ResultFolder> folder(new ResultFolder(std::move(directory)));
@@ -147,7 +160,16 @@ absl::Status ResultFolder::Finish(const FinishOutput& order) {
     MutexLock lock(&commit_mutex_);
     if (abandoned_) return absl::CancelledError("the job was cancelled");
   }
-  return directory_->Commit();
+  const absl::Status committed = directory_->Commit();
+  if (absl::IsAlreadyExists(committed) && IsThere(order)) return absl::OkStatus();
+  return committed;
+}
+
+bool ResultFolder::IsThere(const FinishOutput& order) const {
+  // The last file is the index; it names all that the result depends on.
+  const FinishOutput::File& index = order.files.back();
+  const absl::StatusOr<std::string> there = ReadFile(directory_->target() / index.name);
+  return there.ok() && *there == index.contents;
 }
 
 void ResultFolder::Abandon() {

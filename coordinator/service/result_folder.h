@@ -13,7 +13,7 @@
 #include "common/file.h"
 #include "common/mutex.h"
 #include "common/sha256.h"
-#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/actions.h"
 
 namespace espalier {
 
@@ -49,6 +49,12 @@ class ResultFolder {
   // As StagedDirectory::Create: fails now if the target is taken or its parent cannot be written.
   static absl::StatusOr<std::shared_ptr<ResultFolder>> Create(const std::filesystem::path& target);
 
+  // For a job of an earlier coordinator, whose population log is written again from its beginning.
+  // `abandoned` is where that coordinator built the result; it is removed.
+  static absl::StatusOr<std::shared_ptr<ResultFolder>> CreateAgain(
+      const std::filesystem::path& target, const std::filesystem::path& abandoned);
+  std::string staging() const { return directory_->staging().string(); }
+
   absl::Status AppendPopulation(std::string_view lines);
 
   // A file of the export attempt `task`. Each attempt has a place of its own, so that a stale one
@@ -57,7 +63,8 @@ class ResultFolder {
                                                                const std::string& name);
 
   // Takes the compact model of that attempt, checks it, makes the padded copy, writes the files in
-  // their order, and commits. Nothing more can be uploaded then. CANCELLED after Abandon.
+  // their order, and commits. Nothing more can be uploaded then. CANCELLED after Abandon. OK, too,
+  // when the target holds this very result already, of a coordinator that died right after.
   absl::Status Finish(const FinishOutput& order);
 
   // Unless the commit has begun, there will be none. Does not wait for any disk.
@@ -66,7 +73,10 @@ class ResultFolder {
  private:
   explicit ResultFolder(std::unique_ptr<StagedDirectory> directory);
   std::filesystem::path UploadPath(TaskId task) const;
+  static absl::StatusOr<std::shared_ptr<ResultFolder>> Wrap(
+      std::unique_ptr<StagedDirectory> directory);
   absl::Status Seal(TaskId task);
+  bool IsThere(const FinishOutput& order) const;
 
   const std::unique_ptr<StagedDirectory> directory_;
   Mutex mutex_;

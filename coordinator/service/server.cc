@@ -32,12 +32,15 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
 
 class CoordinatorServerImpl final : public CoordinatorServer {
  public:
-  explicit CoordinatorServerImpl(const CoordinatorOptions& options)
-      : core_({.heartbeat = options.heartbeat, .lease = options.lease}, &searches_),
+  CoordinatorServerImpl(const CoordinatorOptions& options, std::unique_ptr<JobStore> store)
+      : core_({.heartbeat = options.heartbeat, .lease = options.lease}, &searches_,
+              std::move(store)),
         workers_(&core_),
         jobs_(&core_) {}
 
   ~CoordinatorServerImpl() override { Shutdown(); }
+
+  absl::Status Restore() { return core_.Restore(); }
 
   absl::Status Listen(const ListenAddress& address) {
     ESPALIER_RETURN_IF_ERROR(ProbeListen(address));
@@ -65,8 +68,8 @@ class CoordinatorServerImpl final : public CoordinatorServer {
 
   void Shutdown() override {
     MutexLock lock(&mutex_);
-    if (server_ == nullptr) return;
     core_.Shutdown();
+    if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
     server_->Wait();
     server_.reset();
@@ -88,7 +91,12 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
     const CoordinatorOptions& options) {
   ESPALIER_RETURN_IF_ERROR(CheckOptions(options));
   ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options.listen));
-  auto server = std::make_unique<CoordinatorServerImpl>(options);
+  std::unique_ptr<JobStore> store;
+  if (!options.state.empty()) {
+    ESPALIER_ASSIGN_OR_RETURN(store, JobStore::Open(options.state));
+  }
+  auto server = std::make_unique<CoordinatorServerImpl>(options, std::move(store));
+  ESPALIER_RETURN_IF_ERROR(server->Restore());
   ESPALIER_RETURN_IF_ERROR(server->Listen(address));
   spdlog::info("listening on {}", server->address());
   return server;

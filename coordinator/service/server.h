@@ -17,6 +17,8 @@ struct CoordinatorOptions {
   std::string listen = "127.0.0.1:7070";
   std::chrono::milliseconds heartbeat{2000};
   std::chrono::milliseconds lease{10000};  // at least three heartbeats
+  // Where jobs are kept across restarts (coordinator/store/job_store.h). Empty: in memory only.
+  std::string state = "";
 };
 
 // Thread-safe.
@@ -29,7 +31,8 @@ class CoordinatorServer {
 
   // What a client or worker dials, with the real port.
   virtual std::string address() const = 0;
-  // Cancels what runs, tells workers and clients, and returns when no thread is left.
+  // Tells workers and clients, and returns when no thread is left. Jobs are cancelled, or, with a
+  // state folder, go on after the next start.
   virtual void Shutdown() = 0;
 };
 

@@ -28,6 +28,22 @@ std::string Invariants::Check(const Action& action) {
   return std::visit([this](const auto& a) { return Of(a); }, action);
 }
 
+void Invariants::CoordinatorDied() {
+  for (auto& [id, job] : jobs_) {
+    if (IsFinal(job.state)) continue;
+    job.log.clear();
+    job.finishing = false;
+  }
+}
+
+std::string Invariants::Of(const RecordJob& action) {
+  return keys_.insert(action.idempotency_key).second ? "" : "one submission made two jobs";
+}
+
+std::string Invariants::Of(const RecordFact& action) {
+  return IsFinal(jobs_[action.job].state) ? "a fact was stored of a job that had ended" : "";
+}
+
 std::string Invariants::Of(const SendWelcome& action) {
   if (workers_.count(action.worker) > 0) return "a worker was welcomed twice";
   if (action.epoch <= last_epoch_) return "an epoch came again";

@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 
-#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/actions.h"
 
 namespace espalier::testing_fakes {
 
@@ -15,6 +15,8 @@ class Invariants {
  public:
   // What `action` breaks, in words; empty when nothing.
   std::string Check(const Action& action);
+  // The next one writes the files of unfinished jobs anew.
+  void CoordinatorDied();
 
  private:
   struct JobHistory {
@@ -33,6 +35,8 @@ class Invariants {
     std::set<TaskId> open;
   };
 
+  std::string Of(const RecordJob& action);
+  std::string Of(const RecordFact& action);
   std::string Of(const SendWelcome& action);
   std::string Of(const CloseWorker& action);
   std::string Of(const SendDataSet& action);
@@ -45,6 +49,7 @@ class Invariants {
   std::string Of(const ReleaseJob& action);
   std::string Of(const PublishEvent& action);
 
+  std::set<std::string> keys_;
   std::map<JobId, JobHistory> jobs_;
   std::map<WorkerKey, WorkerHistory> workers_;
   TaskId last_task_ = 0;

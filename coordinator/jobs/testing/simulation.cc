@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <utility>
 
@@ -45,8 +46,9 @@ class Simulation {
   explicit Simulation(const SimulationOptions& options)
       : options_(options),
         random_(options.seed, RandomPurpose::kTest, 1, 0),
-        brain_({.lease = kLease, .most_failures = 1'000'000, .version = kTestVersion}, &searches_),
-        hosts_(options.workers) {}
+        hosts_(options.workers) {
+    StartCoordinator();
+  }
 
   SimulationResult Run() {
     for (size_t i = 0; i < hosts_.size(); ++i) {
@@ -56,9 +58,10 @@ class Simulation {
     result_.jobs.resize(options_.jobs);
     for (int j = 0; j < options_.jobs; ++j) {
       At(Between(0, 500), [this, j] { Submit(j); });
+      unsubmitted_.insert(j);
     }
     At(kTick, [this] { TickForever(); });
-    while (!agenda_.empty() && unfinished_ + unsubmitted_ > 0) {
+    while (!agenda_.empty() && (unfinished_ > 0 || !unsubmitted_.empty())) {
       const auto next = agenda_.begin();
       now_ = next->first.first;
       const std::function<void()> run = std::move(next->second);
@@ -90,10 +93,61 @@ class Simulation {
 
   // ---- The brain and its surroundings ----
 
+  void StartCoordinator() {
+    brain_ = std::make_unique<Brain>(
+        BrainOptions{
+            .lease = kLease, .most_failures = 1'000'000, .version = kTestVersion, .life = ++life_},
+        &searches_);
+    Actions actions;
+    for (const auto& [id, stored] : store_) {
+      if (!IsFinal(stored.state)) {
+        brain_->Restore(stored, now_, &actions);
+        continue;
+      }
+      JobView view;
+      view.id = id;
+      view.state = stored.state;
+      brain_->RestoreFinished(view, stored.idempotency_key);
+    }
+    Store(std::move(actions));
+  }
+
   void Feed(const Event& event) {
     Actions actions;
-    brain_.Handle(event, now_, &actions);
-    CarryOut(actions);
+    brain_->Handle(event, now_, &actions);
+    Store(std::move(actions));
+  }
+
+  // Commits take a while, in order.
+  void Store(Actions actions) {
+    const bool crash = now_ <= kLastFault && random_.Bernoulli(options_.crash_rate);
+    const TimeMs committed = std::max(last_commit_, Between(0, 4));
+    last_commit_ = committed;
+    At(committed, [this, life = life_, actions = std::move(actions)] {
+      if (life == life_) CarryOut(actions);
+    });
+    if (crash) {
+      At(Between(0, 6), [this, life = life_] {
+        if (life == life_) Crash();
+      });
+    }
+  }
+
+  void Crash() {
+    ++result_.crashes;
+    for (auto& [key, stream] : streams_) stream.open = false;
+    for (Host& host : hosts_) {
+      if (host.key != 0) ComeBack(host);
+    }
+    invariants_.CoordinatorDied();
+    for (const auto& [id, stored] : store_) {
+      if (!IsFinal(stored.state)) result_.jobs[index_[id]].population.clear();
+    }
+    StartCoordinator();
+    // Clients that got no answer ask again.
+    for (const int j : unsubmitted_) {
+      At(Between(1, 300), [this, j] { Submit(j); });
+    }
   }
 
   void CarryOut(const Actions& actions) {
@@ -112,26 +166,36 @@ class Simulation {
   }
 
   void Submit(int j) {
+    if (unsubmitted_.count(j) == 0) return;
     const JobSpec spec = TinySpec(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
     Actions actions;
-    const absl::StatusOr<JobId> id = brain_.Submit(spec, "", now_, &actions);
-    --unsubmitted_;
-    ++unfinished_;
+    const absl::StatusOr<JobId> id = brain_->Submit(spec, absl::StrCat("key-", j), now_, &actions);
     index_[*id] = j;
-    CarryOut(actions);
+    Store(std::move(actions));
     if (options_.cancel_one && j == 0) {
       At(Between(0, 1500), [this, job = *id] {
         Actions cancel;
-        if (!brain_.Cancel(job, "changed my mind", now_, &cancel).ok()) {
+        if (!brain_->Cancel(job, "changed my mind", now_, &cancel).ok()) {
           result_.violations.push_back("a known job could not be cancelled");
         }
-        CarryOut(cancel);
+        Store(std::move(cancel));
       });
     }
   }
 
+  void Do(const RecordJob& action) {
+    unsubmitted_.erase(index_[action.job]);
+    ++unfinished_;
+    StoredJob& stored = store_[action.job];
+    stored.id = action.job;
+    stored.spec = *action.spec;
+    stored.idempotency_key = action.idempotency_key;
+    stored.created = action.created;
+  }
+  void Do(const RecordFact& action) { store_[action.job].journal.push_back(action.entry); }
   void Do(const PrepareJob& action) {
-    At(Between(1, 100), [this, action] {
+    At(Between(1, 100), [this, action, life = life_] {
+      if (life != life_) return;
       Feed(JobPrepared{.job = action.job, .prepared = Prepared(*action.spec)});
     });
   }
@@ -139,18 +203,30 @@ class Simulation {
     result_.jobs[index_[action.job]].population += action.lines;
   }
   void Do(const FinishOutput& action) {
-    result_.jobs[index_[action.job]].subnet_json = action.files.back().contents;
-    At(Between(1, 100),
-       [this, action] { Feed(OutputDone{.job = action.job, .status = absl::OkStatus()}); });
+    // The folder may be there already, of a coordinator that died before it could note that.
+    std::string& result = result_.jobs[index_[action.job]].subnet_json;
+    if (!result.empty() && result != action.files.back().contents) {
+      result_.violations.push_back("a result was made again and is another one");
+    }
+    result = action.files.back().contents;
+    At(Between(1, 100), [this, action, life = life_] {
+      if (life == life_) Feed(OutputDone{.job = action.job, .status = absl::OkStatus()});
+    });
   }
   void Do(const ReleaseJob&) { --unfinished_; }
-  void Do(const PublishEvent& action) { ++result_.jobs[index_[action.job]].events; }
+  void Do(const PublishEvent& action) {
+    ++result_.jobs[index_[action.job]].events;
+    StoredJob& stored = store_[action.job];
+    stored.last_event = action.number;
+    stored.state = action.state;
+    stored.progress = action.progress;
+    errors_[action.job] = action.error;
+  }
 
   void Collect() {
-    for (const JobView& view : brain_.Jobs()) {
-      SimulatedJob& job = result_.jobs[index_[view.id]];
-      job.state = view.state;
-      job.error = view.error;
+    for (const auto& [id, stored] : store_) {
+      result_.jobs[index_[id]].state = stored.state;
+      result_.jobs[index_[id]].error = errors_[id];
     }
   }
 
@@ -310,7 +386,11 @@ class Simulation {
   const SimulationOptions options_;
   RandomStream random_;
   const FakeSearchFactory searches_;
-  Brain brain_;
+  std::unique_ptr<Brain> brain_;
+  uint64_t life_ = 0;
+  std::map<JobId, StoredJob> store_;
+  std::map<JobId, std::string> errors_;
+  TimeMs last_commit_ = 0;
   Invariants invariants_;
   std::vector<Host> hosts_;
   std::map<WorkerKey, Stream> streams_;
@@ -320,7 +400,7 @@ class Simulation {
   TimeMs now_ = 0;
   uint64_t sequence_ = 0;
   WorkerKey last_key_ = 0;
-  int unsubmitted_ = options_.jobs;
+  std::set<int> unsubmitted_;
   int unfinished_ = 0;
 };
 

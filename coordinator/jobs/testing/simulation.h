@@ -4,7 +4,10 @@
 // Streams deliver in order, as TCP does; across streams anything can overtake anything. Faults:
 // crashes (the stream breaks, what was under way is lost), silent deaths and stops longer than the
 // lease (the worker comes back and sends what it had), goodbyes, errors, answers sent twice,
-// answers under an old epoch, malformed answers.
+// answers under an old epoch, malformed answers; and deaths of the coordinator, at any moment.
+//
+// What the brain wants done is stored in one transaction a step, and carried out only then. A dead
+// coordinator loses what was not stored; the next one begins with what was.
 #ifndef ESPALIER_COORDINATOR_JOBS_TESTING_SIMULATION_H_
 #define ESPALIER_COORDINATOR_JOBS_TESTING_SIMULATION_H_
 
@@ -12,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/jobs/types.h"
+#include "coordinator/jobs/actions.h"
 
 namespace espalier::testing_fakes {
 
@@ -22,6 +25,8 @@ struct SimulationOptions {
   int jobs = 1;
   // Probability that something goes wrong at one of the points where it can.
   double fault_rate = 0;
+  // Probability that the coordinator dies after a step, before or after the step is stored.
+  double crash_rate = 0;
   bool cancel_one = false;  // cancels the first job at a random time
 };
 
@@ -37,7 +42,8 @@ struct SimulationResult {
   std::vector<SimulatedJob> jobs;
   // Broken invariants, in words; empty when all is well.
   std::vector<std::string> violations;
-  int64_t faults = 0;  // that were injected
+  int64_t faults = 0;   // that were injected
+  int64_t crashes = 0;  // of the coordinator
   int64_t steps = 0;
 };
 

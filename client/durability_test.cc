@@ -1,0 +1,147 @@
+// Coordinators that are killed: the next one on the same state goes on, and nothing is lost.
+#include <csignal>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "client/exit_codes.h"
+#include "client/testing/service_fixture.h"
+#include "common/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace espalier {
+namespace {
+
+using ::testing::HasSubstr;
+
+class DurabilityTest : public ServiceTest {
+ protected:
+  std::vector<std::string> Job(const std::string& command, const std::string& name,
+                               const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> flags = {
+        "--generations", "60", "--seed", "5", "--output", (results() / name).string()};
+    flags.insert(flags.end(), more.begin(), more.end());
+    return SmallJob(command, flags);
+  }
+
+  // All files of a result but report.json, which holds times.
+  std::map<std::string, std::string> Result(const std::string& name) const {
+    std::map<std::string, std::string> files;
+    const std::filesystem::path folder = results() / name;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      const std::string file = std::filesystem::relative(entry.path(), folder).string();
+      if (entry.is_regular_file() && file != "report.json") files[file] = *ReadFile(entry.path());
+    }
+    return files;
+  }
+
+  void ExpectSameResults(const std::string& expected, const std::string& actual) const {
+    const auto one = Result(expected);
+    const auto two = Result(actual);
+    ASSERT_TRUE(one.contains("population.jsonl"));
+    ASSERT_EQ(one.size(), two.size());
+    for (const auto& [file, contents] : one) {
+      EXPECT_TRUE(two.contains(file) && two.at(file) == contents) << file << " differs";
+    }
+  }
+
+  void ExpectResultsOnly(const std::vector<std::string>& names) const {
+    std::vector<std::string> left;
+    for (const auto& entry : std::filesystem::directory_iterator(results())) {
+      left.push_back(entry.path().filename().string());
+    }
+    EXPECT_THAT(left, ::testing::UnorderedElementsAreArray(names));
+  }
+};
+
+// One job under twenty-one kills.
+TEST_F(DurabilityTest, AKilledCoordinatorGoesOnWhereItWas) {
+  ASSERT_EQ(Espalier(Job("run", "undisturbed")).status, kExitOk);
+  StartCoordinator();
+  const auto worker = StartWorker("staying");
+  const std::string id = Json(Job("submit", "disturbed"))["id"];
+  Process watch(Command({"watch", id}), environment_);
+  // While it prepares, right after a restart, and in the search, in turns. A generation takes
+  // milliseconds, so a kill hits it anywhere.
+  ASSERT_TRUE(coordinator_->WaitForError("job-1: text:")) << coordinator_->err();
+  for (int kills = 0; kills < 21; ++kills) {
+    KillCoordinator();
+    StartCoordinator();
+    const char* point = kills % 3 == 0 ? "job-1 goes on" : "job-1: generation";
+    ASSERT_TRUE(coordinator_->WaitForError(point)) << coordinator_->err();
+  }
+  EXPECT_EQ(watch.Wait(), kExitOk) << watch.err();
+  ExpectSameResults("undisturbed", "disturbed");
+  ExpectResultsOnly({"undisturbed", "disturbed"});
+
+  // The watcher saw every event once.
+  const Finished events = Espalier({"watch", id, "--json"});
+  int64_t number = 0;
+  for (size_t at = 0; at < events.out.size(); at = events.out.find('\n', at) + 1) {
+    const std::string line = events.out.substr(at, events.out.find('\n', at) - at);
+    EXPECT_EQ(nlohmann::json::parse(line)["number"], ++number);
+  }
+  EXPECT_GT(number, 30);
+}
+
+TEST_F(DurabilityTest, AJobThatEndedIsStillThere) {
+  StartCoordinator();
+  const auto worker = StartWorker("only");
+  const nlohmann::json table = Json(Job("submit", "out", {"--wait", "--idempotency-key", "k"}));
+  const std::string id = Json({"list"})["jobs"][0]["id"];
+  const std::string before = Espalier({"watch", id, "--json"}).out;
+  KillCoordinator();
+  StartCoordinator();
+  EXPECT_EQ(Json({"result", id}), table);
+  EXPECT_EQ(Espalier({"watch", id, "--json"}).out, before);
+  // The same submission is still the same job, and a new one has a new id.
+  EXPECT_EQ(Json(Job("submit", "out", {"--idempotency-key", "k"}))["id"], id);
+  EXPECT_NE(Json(Job("submit", "other"))["id"], id);
+}
+
+TEST_F(DurabilityTest, AStoppedCoordinatorKeepsItsJobs) {
+  StartCoordinator();
+  const auto worker = StartWorker("only");
+  const std::string id = Json(Job("submit", "out"))["id"];
+  ASSERT_TRUE(coordinator_->WaitForError("generation 2:")) << coordinator_->err();
+  coordinator_->Signal(SIGTERM);
+  EXPECT_EQ(coordinator_->Wait(), 0);
+  StartCoordinator();
+  EXPECT_EQ(Espalier({"watch", id}).status, kExitOk);
+  ExpectResultsOnly({"out"});
+}
+
+TEST_F(DurabilityTest, ACancelledJobStaysCancelled) {
+  StartCoordinator();
+  const std::string id = Json(Job("submit", "out"))["id"];
+  ASSERT_EQ(Espalier({"cancel", id}).status, kExitOk);
+  KillCoordinator();
+  StartCoordinator();
+  EXPECT_EQ(Json({"get", id})["state"], "cancelled");
+}
+
+TEST_F(DurabilityTest, ATextThatChangedMeanwhileFailsTheJob) {
+  StartCoordinator();
+  const std::string id = Json(Job("submit", "out"))["id"];
+  ASSERT_TRUE(coordinator_->WaitForError("job-1: text:")) << coordinator_->err();
+  KillCoordinator();
+  const std::string contents = *ReadFile(text());
+  ASSERT_TRUE(WriteFileAtomically(text(), "Quite another beginning. " + contents).ok());
+  StartCoordinator();
+  const Finished watch = Espalier({"watch", id});
+  EXPECT_EQ(watch.status, kExitFailure);
+  EXPECT_THAT(watch.err, HasSubstr("submit it again"));
+}
+
+TEST_F(DurabilityTest, TwoCoordinatorsDoNotShareAState) {
+  StartCoordinator();
+  const Finished second = RunProcess(
+      {ESPALIER_COORDINATOR_PROGRAM, "--listen", "127.0.0.1:0", "--state", state().string()});
+  EXPECT_EQ(second.status, kExitFailure);
+  EXPECT_THAT(second.err, HasSubstr("another espalier-coordinator"));
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,33 @@
+// What tests of coordinator, workers and client as processes share.
+#ifndef ESPALIER_CLIENT_TESTING_SERVICE_FIXTURE_H_
+#define ESPALIER_CLIENT_TESTING_SERVICE_FIXTURE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/testing/cli_fixture.h"
+#include "client/testing/process.h"
+#include "nlohmann/json.hpp"
+
+namespace espalier {
+
+class ServiceTest : public CliTest {
+ protected:
+  std::filesystem::path state() const { return folder_ / "state"; }
+
+  // On any free port at first, later on the same one; always with the same state folder. Sets
+  // ESPALIER_COORDINATOR for the programs.
+  void StartCoordinator();
+  void KillCoordinator();
+  // Returns when it is attached.
+  std::unique_ptr<Process> StartWorker(const std::string& name);
+  // What the client prints with --json.
+  nlohmann::json Json(std::vector<std::string> arguments);
+
+  std::unique_ptr<Process> coordinator_;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_CLIENT_TESTING_SERVICE_FIXTURE_H_

@@ -1,0 +1,122 @@
+// What the coordinator's brain wants done. Plain data, carried out in order by its surroundings:
+// what is to be stored first, so that nothing is seen outside that a crash could undo.
+#ifndef ESPALIER_COORDINATOR_JOBS_ACTIONS_H_
+#define ESPALIER_COORDINATOR_JOBS_ACTIONS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "coordinator/jobs/journal.h"
+#include "coordinator/jobs/types.h"
+
+namespace espalier {
+
+struct SendWelcome {
+  WorkerKey worker = 0;
+  uint64_t number = 0;
+  uint64_t epoch = 0;
+};
+
+// Ends the stream with this status. The brain has already forgotten the worker.
+struct CloseWorker {
+  WorkerKey worker = 0;
+  absl::Status status;
+};
+
+struct SendDataSet {
+  WorkerKey worker = 0;
+  JobId job = 0;
+  std::string hash;
+};
+
+struct SendTask {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+  uint64_t epoch = 0;
+  JobId job = 0;
+  ModelRef model;
+  Work work;
+};
+
+struct SendCancel {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+};
+
+struct SendAck {
+  WorkerKey worker = 0;
+  TaskId task = 0;
+};
+
+// Read the model's config and tokenizer and the texts; answer with JobPrepared.
+struct PrepareJob {
+  JobId job = 0;
+  std::shared_ptr<const JobSpec> spec;
+};
+
+// Append to the population log in the staging folder. No answer unless it fails (OutputDone).
+struct AppendPopulation {
+  JobId job = 0;
+  std::string lines;
+};
+
+// Take the files that `task` uploaded, make the padded copy, write these files in this order and
+// commit the folder; answer with OutputDone.
+struct FinishOutput {
+  struct File {
+    std::string name;
+    std::string contents;
+  };
+  JobId job = 0;
+  TaskId task = 0;
+  std::shared_ptr<const Subnet> subnet;  // what the uploaded model must hold
+  std::vector<File> files;
+};
+
+// The job ended: whatever is kept for it goes, an uncommitted folder too.
+struct ReleaseJob {
+  JobId job = 0;
+};
+
+struct PublishEvent {
+  JobId job = 0;
+  uint64_t number = 0;
+  TimeMs time = 0;
+  JobState state = JobState::kQueued;
+  ProgressView progress;
+  std::string message;
+  std::shared_ptr<const ResultView> result;
+  std::string error;
+};
+
+// To be stored before anything that follows it is carried out.
+struct RecordJob {
+  JobId job = 0;
+  std::shared_ptr<const JobSpec> spec;
+  std::string idempotency_key;
+  TimeMs created = 0;
+};
+
+struct RecordFact {
+  JobId job = 0;
+  JournalEntry entry;
+};
+
+using Action =
+    std::variant<RecordJob, RecordFact, SendWelcome, CloseWorker, SendDataSet, SendTask, SendCancel,
+                 SendAck, PrepareJob, AppendPopulation, FinishOutput, ReleaseJob, PublishEvent>;
+using Actions = std::vector<Action>;
+
+// One step of the brain: when it happens and where its actions go, in order.
+struct Step {
+  TimeMs now = 0;
+  Actions* actions = nullptr;
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_JOBS_ACTIONS_H_

@@ -1,0 +1,226 @@
+#include "coordinator/store/job_store.h"
+
+#include <SQLiteCpp/Database.h>
+#include <SQLiteCpp/Exception.h>
+#include <SQLiteCpp/Statement.h>
+#include <SQLiteCpp/Transaction.h>
+#include <sqlite3.h>
+
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/mutex.h"
+#include "common/status_macros.h"
+#include "coordinator/store/file_lock.h"
+#include "coordinator/store/schema.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status StatusOf(const SQLite::Exception& error, const std::string& file) {
+  const std::string text = absl::StrCat(file, ": ", error.what());
+  switch (error.getErrorCode()) {
+    case SQLITE_FULL:
+      return absl::ResourceExhaustedError(absl::StrCat(text, "; make room on that disk"));
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return absl::DataLossError(absl::StrCat(
+          text, "; move the file away (finished results are not in it) or restore a copy"));
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+      return absl::PermissionDeniedError(
+          absl::StrCat(text, "; the coordinator must be able to write there (--state)"));
+    default:
+      return absl::UnavailableError(text);
+  }
+}
+
+// Runs `body`, turning SQLite's exceptions into statuses.
+template <typename Body>
+auto Guarded(const std::string& file, Body&& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const SQLite::Exception& error) {
+    return StatusOf(error, file);
+  }
+}
+
+void BindBlob(SQLite::Statement& statement, int index, const std::string& bytes) {
+  statement.bind(index, bytes.data(), static_cast<int>(bytes.size()));
+}
+
+int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
+
+std::string Blob(const SQLite::Column& column) {
+  return {static_cast<const char*>(column.getBlob()), static_cast<size_t>(column.getBytes())};
+}
+
+class SqliteJobStore : public JobStore {
+ public:
+  // May throw SQLite::Exception.
+  SqliteJobStore(FileLock lock, std::string file)
+      : lock_(std::move(lock)),
+        file_(std::move(file)),
+        database_(file_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE) {}
+
+  // May throw SQLite::Exception.
+  absl::Status Prepare() {
+    MutexLock lock(&mutex_);
+    database_.exec("PRAGMA journal_mode = WAL");
+    database_.exec("PRAGMA synchronous = FULL");
+    database_.exec("PRAGMA foreign_keys = ON");
+    ESPALIER_RETURN_IF_ERROR(Migrate(database_, file_));
+    database_.exec("INSERT INTO lives DEFAULT VALUES");
+    life_ = static_cast<uint64_t>(database_.getLastInsertRowid());
+    return absl::OkStatus();
+  }
+
+  absl::Status Commit(const StoreBatch& batch) override {
+    MutexLock lock(&mutex_);
+    return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      SQLite::Transaction transaction(database_);
+      for (const StoreBatch::Job& job : batch.jobs) Insert(job);
+      for (const StoreBatch::Fact& fact : batch.facts) Insert(fact);
+      for (const StoreBatch::Event& event : batch.events) Insert(event);
+      transaction.commit();
+      return absl::OkStatus();
+    });
+  }
+
+  absl::Status SetStaging(uint64_t job, const std::string& staging) override {
+    MutexLock lock(&mutex_);
+    return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      SQLite::Statement update(database_, "UPDATE jobs SET staging = ? WHERE id = ?");
+      BindBlob(update, 1, staging);
+      update.bind(2, Signed(job));
+      update.exec();
+      return absl::OkStatus();
+    });
+  }
+
+  absl::StatusOr<std::vector<StoredJobRow>> Jobs() override {
+    MutexLock lock(&mutex_);
+    return Guarded(file_,
+                   [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                       mutex_) -> absl::StatusOr<std::vector<StoredJobRow>> { return ReadJobs(); });
+  }
+
+  absl::StatusOr<std::vector<std::string>> Events(uint64_t job) override {
+    MutexLock lock(&mutex_);
+    return Guarded(
+        file_,
+        [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::StatusOr<std::vector<std::string>> {
+          return Blobs("SELECT event FROM events WHERE job = ? ORDER BY number", job);
+        });
+  }
+
+  uint64_t life() const override { return life_; }
+
+ private:
+  void Insert(const StoreBatch::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    SQLite::Statement insert(database_,
+                             "INSERT INTO jobs (id, spec, idempotency_key, created_unix_ms, "
+                             "staging) VALUES (?, ?, ?, ?, ?)");
+    insert.bind(1, Signed(job.id));
+    BindBlob(insert, 2, job.spec);
+    if (!job.idempotency_key.empty()) insert.bind(3, job.idempotency_key);
+    insert.bind(4, job.created_unix_ms);
+    BindBlob(insert, 5, job.staging);
+    insert.exec();
+  }
+
+  void Insert(const StoreBatch::Fact& fact) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    // The key's index gives the last number at once, however many there are.
+    SQLite::Statement insert(database_,
+                             "INSERT INTO facts (job, number, fact) VALUES (?1, (SELECT "
+                             "COALESCE(MAX(number), 0) + 1 FROM facts WHERE job = ?1), ?2)");
+    insert.bind(1, Signed(fact.job));
+    BindBlob(insert, 2, fact.bytes);
+    insert.exec();
+  }
+
+  void Insert(const StoreBatch::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    SQLite::Statement insert(database_, "INSERT INTO events (job, number, event) VALUES (?, ?, ?)");
+    insert.bind(1, Signed(event.job));
+    insert.bind(2, Signed(event.number));
+    BindBlob(insert, 3, event.bytes);
+    insert.exec();
+    if (!event.final) return;
+    for (const char* sql :
+         {"UPDATE jobs SET final = 1 WHERE id = ?", "DELETE FROM facts WHERE job = ?"}) {
+      SQLite::Statement statement(database_, sql);
+      statement.bind(1, Signed(event.job));
+      statement.exec();
+    }
+  }
+
+  std::vector<std::string> Blobs(const char* sql, uint64_t job)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    SQLite::Statement select(database_, sql);
+    select.bind(1, Signed(job));
+    std::vector<std::string> blobs;
+    while (select.executeStep()) blobs.push_back(Blob(select.getColumn(0)));
+    return blobs;
+  }
+
+  std::vector<StoredJobRow> ReadJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    SQLite::Statement select(
+        database_,
+        "SELECT id, spec, COALESCE(idempotency_key, ''), created_unix_ms, final, staging "
+        "FROM jobs ORDER BY id");
+    std::vector<StoredJobRow> rows;
+    while (select.executeStep()) {
+      StoredJobRow& row = rows.emplace_back();
+      row.job = {.id = static_cast<uint64_t>(select.getColumn(0).getInt64()),
+                 .spec = Blob(select.getColumn(1)),
+                 .idempotency_key = select.getColumn(2).getString(),
+                 .created_unix_ms = select.getColumn(3).getInt64(),
+                 .staging = Blob(select.getColumn(5))};
+      row.final = select.getColumn(4).getInt() != 0;
+    }
+    for (StoredJobRow& row : rows) {
+      std::vector<std::string> last =
+          Blobs("SELECT event FROM events WHERE job = ? ORDER BY number DESC LIMIT 1", row.job.id);
+      if (!last.empty()) row.last_event = std::move(last.front());
+      if (!row.final) {
+        row.facts = Blobs("SELECT fact FROM facts WHERE job = ? ORDER BY number", row.job.id);
+      }
+    }
+    return rows;
+  }
+
+  const FileLock lock_;
+  const std::string file_;
+  Mutex mutex_;
+  SQLite::Database database_ ABSL_GUARDED_BY(mutex_);
+  uint64_t life_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<JobStore>> JobStore::Open(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot create ", folder.string(), ": ", error.message()));
+  }
+  absl::StatusOr<FileLock> lock = FileLock::Take(folder / "lock");
+  if (!lock.ok()) {
+    return absl::Status(lock.status().code(),
+                        absl::StrCat("the state in ", folder.string(),
+                                     " cannot be used: ", lock.status().message()));
+  }
+  const std::string file = folder / "coordinator.db";
+  return Guarded(file, [&]() -> absl::StatusOr<std::unique_ptr<JobStore>> {
+    auto store = std::make_unique<SqliteJobStore>(*std::move(lock), file);
+    ESPALIER_RETURN_IF_ERROR(store->Prepare());
+    return store;
+  });
+}
+
+}  // namespace espalier

@@ -1,0 +1,151 @@
+#include "coordinator/store/job_store.h"
+
+#include <SQLiteCpp/Database.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+const std::string kBytes("\0\xff\x01 bytes", 9);
+
+class JobStoreTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<JobStore> Open() {
+    auto store = JobStore::Open(folder_);
+    EXPECT_TRUE(store.ok()) << store.status();
+    return store.ok() ? *std::move(store) : nullptr;
+  }
+
+  const fs::path folder_ = fs::path(::testing::TempDir()) /
+                           ::testing::UnitTest::GetInstance()->current_test_info()->name();
+};
+
+StoreBatch NewJob(uint64_t id, const std::string& key) {
+  StoreBatch batch;
+  batch.jobs = {{.id = id,
+                 .spec = "spec " + kBytes,
+                 .idempotency_key = key,
+                 .created_unix_ms = 1234567890123,
+                 .staging = "/results/.x.partial-1"}};
+  batch.events = {{.job = id, .number = 1, .bytes = "first"}};
+  return batch;
+}
+
+TEST_F(JobStoreTest, WhatWasCommittedIsThereAfterReopening) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Commit(NewJob(1, "key")).ok());
+    StoreBatch batch;
+    batch.facts = {{.job = 1, .bytes = kBytes}, {.job = 1, .bytes = "two"}};
+    batch.events = {{.job = 1, .number = 2, .bytes = kBytes}};
+    ASSERT_TRUE(store->Commit(batch).ok());
+    batch.events.clear();
+    batch.facts = {{.job = 1, .bytes = "three"}};
+    ASSERT_TRUE(store->Commit(batch).ok());
+    ASSERT_TRUE(store->SetStaging(1, "/results/.x.partial-2").ok());
+  }
+  const auto store = Open();
+  const auto rows = store->Jobs();
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  ASSERT_THAT(*rows, SizeIs(1));
+  const StoredJobRow& row = rows->front();
+  EXPECT_EQ(row.job.id, 1u);
+  EXPECT_EQ(row.job.spec, "spec " + kBytes);
+  EXPECT_EQ(row.job.idempotency_key, "key");
+  EXPECT_EQ(row.job.created_unix_ms, 1234567890123);
+  EXPECT_EQ(row.job.staging, "/results/.x.partial-2");
+  EXPECT_FALSE(row.final);
+  EXPECT_EQ(row.last_event, kBytes);
+  EXPECT_THAT(row.facts, ElementsAre(kBytes, "two", "three"));
+  EXPECT_THAT(*store->Events(1), ElementsAre("first", kBytes));
+}
+
+TEST_F(JobStoreTest, ABatchIsStoredWholeOrNotAtAll) {
+  const auto store = Open();
+  ASSERT_TRUE(store->Commit(NewJob(1, "")).ok());
+  StoreBatch batch;
+  batch.facts = {{.job = 1, .bytes = "fact"}};
+  batch.events = {{.job = 1, .number = 1, .bytes = "a number that is taken"}};
+  EXPECT_FALSE(store->Commit(batch).ok());
+  EXPECT_THAT(store->Jobs()->front().facts, IsEmpty());
+}
+
+TEST_F(JobStoreTest, FactsOfAJobThatEndedAreDropped) {
+  const auto store = Open();
+  ASSERT_TRUE(store->Commit(NewJob(1, "")).ok());
+  ASSERT_TRUE(store->Commit(NewJob(2, "")).ok());
+  StoreBatch batch;
+  batch.facts = {{.job = 1, .bytes = "one"}, {.job = 2, .bytes = "two"}};
+  batch.events = {{.job = 1, .number = 2, .bytes = "last", .final = true}};
+  ASSERT_TRUE(store->Commit(batch).ok());
+  const auto rows = *store->Jobs();
+  EXPECT_TRUE(rows[0].final);
+  EXPECT_THAT(rows[0].facts, IsEmpty());
+  EXPECT_EQ(rows[0].last_event, "last");
+  EXPECT_FALSE(rows[1].final);
+  EXPECT_THAT(rows[1].facts, ElementsAre("two"));
+}
+
+TEST_F(JobStoreTest, EveryLifeHasItsNumber) {
+  EXPECT_EQ(Open()->life(), 1u);
+  EXPECT_EQ(Open()->life(), 2u);
+}
+
+TEST_F(JobStoreTest, AKilledProcessLosesNothingThatWasCommitted) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto store = Open();
+    const bool stored = store->Commit(NewJob(1, "key")).ok();
+    if (stored) kill(getpid(), SIGKILL);
+    _exit(1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_THAT(*Open()->Jobs(), SizeIs(1));
+}
+
+TEST_F(JobStoreTest, ASecondCoordinatorIsRefused) {
+  const auto store = Open();
+  const absl::Status second = JobStore::Open(folder_).status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(second.message(), HasSubstr("another espalier-coordinator"));
+}
+
+TEST_F(JobStoreTest, ANewerSchemaIsRefused) {
+  Open();
+  SQLite::Database(folder_ / "coordinator.db", SQLite::OPEN_READWRITE)
+      .exec("PRAGMA user_version = 99");
+  const absl::Status status = JobStore::Open(folder_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("newer version"));
+}
+
+TEST_F(JobStoreTest, ADamagedFileIsRefusedByName) {
+  fs::create_directories(folder_);
+  std::ofstream(folder_ / "coordinator.db") << std::string(8192, 'x');
+  const absl::Status status = JobStore::Open(folder_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(status.message(), HasSubstr("coordinator.db"));
+}
+
+TEST_F(JobStoreTest, AFolderThatCannotBeMadeIsRefusedByName) {
+  std::ofstream(folder_.string()) << "a file";
+  EXPECT_THAT(JobStore::Open(folder_ / "state").status().message(), HasSubstr("state"));
+}
+
+}  // namespace
+}  // namespace espalier

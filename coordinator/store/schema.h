@@ -1,0 +1,46 @@
+// The database's schema, and how older ones become it.
+#ifndef ESPALIER_COORDINATOR_STORE_SCHEMA_H_
+#define ESPALIER_COORDINATOR_STORE_SCHEMA_H_
+
+#include <SQLiteCpp/Database.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace espalier {
+
+// Step i brings version i to i + 1. Steps are only ever added.
+inline constexpr const char* kMigrations[] = {
+    R"(
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY,
+  spec BLOB NOT NULL,
+  idempotency_key TEXT UNIQUE,
+  created_unix_ms INTEGER NOT NULL,
+  final INTEGER NOT NULL DEFAULT 0,
+  staging BLOB NOT NULL
+);
+CREATE TABLE facts (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  number INTEGER NOT NULL,
+  fact BLOB NOT NULL,
+  PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE events (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  number INTEGER NOT NULL,
+  event BLOB NOT NULL,
+  PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE lives (life INTEGER PRIMARY KEY AUTOINCREMENT);
+)",
+};
+
+// In one transaction. FAILED_PRECONDITION when the database is newer than this program. May throw
+// SQLite::Exception. `file` names the database in errors.
+absl::Status Migrate(SQLite::Database& database, const std::string& file);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COORDINATOR_STORE_SCHEMA_H_
