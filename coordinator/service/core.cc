@@ -139,8 +139,10 @@ absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& requ
     const std::optional<JobId> earlier = brain_.FindSubmission(request.idempotency_key());
     if (earlier.has_value()) return Message(*earlier);
   }
-  ESPALIER_ASSIGN_OR_RETURN(const JobSpec spec, CheckSubmission(request.spec_yaml()));
-  absl::StatusOr<std::shared_ptr<ResultFolder>> folder = ResultFolder::Create(spec.output);
+  ESPALIER_ASSIGN_OR_RETURN(const JobSpec spec,
+                            CheckSubmission(request.spec_yaml(), options_.roots));
+  absl::StatusOr<std::shared_ptr<ResultFolder>> folder =
+      ResultFolder::Create(spec.output, options_.roots.outputs);
   if (!folder.ok()) {
     return absl::Status(folder.status().code(),
                         absl::StrCat("output: ", folder.status().message()));
@@ -279,7 +281,7 @@ void CoordinatorCore::Prepare(JobId job, const JobSpec& spec) {
     MutexLock lock(&mutex_);
     if (jobs_.count(job) == 0) return;  // cancelled while it waited
   }
-  absl::StatusOr<Preparation> preparation = PrepareTexts(spec);
+  absl::StatusOr<Preparation> preparation = PrepareTexts(spec, options_.roots);
   MutexLock lock(&mutex_);
   const auto it = jobs_.find(job);
   if (it == jobs_.end()) return;

@@ -85,9 +85,11 @@ absl::Status ArtifactFile::Close(const std::string& sha256) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target) {
+absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target,
+                                                                   const PathRoots& roots) {
+  ESPALIER_ASSIGN_OR_RETURN(const fs::path allowed, roots.Check(target));
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> directory,
-                            StagedDirectory::Create(target));
+                            StagedDirectory::Create(allowed));
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> population,
                             FileWriter::Create(directory->staging() / "population.jsonl"));
   std::shared_ptr<ResultFolder> folder(new ResultFolder(std::move(directory)));

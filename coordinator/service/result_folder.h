@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/file.h"
 #include "common/mutex.h"
+#include "common/path_roots.h"
 #include "common/sha256.h"
 #include "coordinator/jobs/types.h"
 
@@ -47,7 +48,9 @@ class ArtifactFile {
 class ResultFolder {
  public:
   // As StagedDirectory::Create: fails now if the target is taken or its parent cannot be written.
-  static absl::StatusOr<std::shared_ptr<ResultFolder>> Create(const std::filesystem::path& target);
+  // PERMISSION_DENIED when it does not lie below `roots`.
+  static absl::StatusOr<std::shared_ptr<ResultFolder>> Create(const std::filesystem::path& target,
+                                                              const PathRoots& roots = {});
 
   absl::Status AppendPopulation(std::string_view lines);
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "coordinator/service/security.h"
 
 namespace espalier {
 
@@ -17,12 +18,14 @@ struct CoordinatorOptions {
   std::string listen = "127.0.0.1:7070";
   std::chrono::milliseconds heartbeat{2000};
   std::chrono::milliseconds lease{10000};  // at least three heartbeats
+  CoordinatorSecurity security{};
 };
 
 // Thread-safe.
 class CoordinatorServer {
  public:
   // UNAVAILABLE, naming the address, when it cannot be listened on (port in use, no permission).
+  // INVALID_ARGUMENT when other machines could reach it and it is not protected (CheckReach).
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(
       const CoordinatorOptions& options);
   virtual ~CoordinatorServer() = default;  // as Shutdown
