@@ -34,7 +34,9 @@ class AttachReactor final : public AttachBase,
   void OnReadDone(bool ok) override {
     if (!ok) {
       Detach();
-      return End(absl::OkStatus());
+      // After a goodbye the core has ended the stream already. gRPC does not say which it was.
+      return End(absl::InvalidArgumentError(
+          "the stream ended without a goodbye, or brought a message that could not be read"));
     }
     if (key_ != 0) {
       core_->Receive(key_, incoming_);
