@@ -14,6 +14,7 @@
 #include "coordinator/service/job_service.h"
 #include "coordinator/service/listen_address.h"
 #include "coordinator/service/token_gate.h"
+#include "coordinator/service/unreadable_requests.h"
 #include "coordinator/service/worker_service.h"
 
 namespace espalier {
@@ -60,6 +61,7 @@ class CoordinatorServerImpl final : public CoordinatorServer {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
     builder.SetMaxSendMessageSize(kMaxMessageBytes);
+    ExplainUnreadableRequests(&builder);
     int port = 0;
     builder.AddListeningPort(address.ToString(), MakeServerCredentials(tls_), &port);
     builder.RegisterService(&workers_);
