@@ -88,7 +88,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
 absl::Status ConnectionDoctor::Examine(grpc::Channel& channel) {
   if (channel.GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE) return absl::OkStatus();
   if (std::chrono::steady_clock::now() < next_) return absl::OkStatus();
-  const absl::Status verdict = ProbeTls(address_, security_.tls, kLookTimeout);
+  absl::Status verdict = ProbeTls(address_, security_.tls, kLookTimeout);
   next_ = std::chrono::steady_clock::now() + kBetweenLooks;
   return verdict;
 }

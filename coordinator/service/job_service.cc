@@ -34,8 +34,9 @@ grpc::Status Answer(const absl::Status& allowed,
                     const std::function<absl::StatusOr<Response>()>& call, Response* response) {
   if (!allowed.ok()) return ToGrpcStatus(allowed);
   absl::StatusOr<Response> answer = call();
-  if (answer.ok()) *response = *std::move(answer);
-  return ToGrpcStatus(answer.status());
+  if (!answer.ok()) return ToGrpcStatus(answer.status());
+  *response = *std::move(answer);
+  return grpc::Status::OK;
 }
 
 }  // namespace
