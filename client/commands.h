@@ -9,14 +9,16 @@
 #include "CLI/App.hpp"
 #include "absl/status/statusor.h"
 #include "client/job_client.h"
+#include "common/connection_security.h"
 
 namespace espalier {
 
 // What the command line says to all commands, and which command it chose.
 struct CommandLine {
   bool json = false;
-  std::string coordinator;      // --coordinator; empty: not given
-  std::function<int()> action;  // set by the chosen command; returns the exit status
+  std::string coordinator;           // --coordinator; empty: not given
+  ConnectionSecurityFlags security;  // --tls-ca and the like; empty: not given
+  std::function<int()> action;       // set by the chosen command; returns the exit status
 };
 
 void AddRunCommand(CLI::App& app, CommandLine& line);
@@ -32,10 +34,11 @@ void AddVersionCommand(CLI::App& app, CommandLine& line);
 
 // For the functions above: flags that several commands have.
 void AddJsonFlag(CLI::App& command, CommandLine& line, const std::string& what);
-void AddCoordinatorFlag(CLI::App& command, CommandLine& line);
+void AddCoordinatorFlag(CLI::App& command, CommandLine& line);  // and those of security
 
 // The coordinator to talk to: the flag, else $ESPALIER_COORDINATOR, else 127.0.0.1:7070.
 std::string CoordinatorAddress(const CommandLine& line);
+// INVALID_ARGUMENT for what is wrong with the flags or variables of security.
 absl::StatusOr<std::unique_ptr<JobClient>> ConnectToCoordinator(const CommandLine& line);
 
 }  // namespace espalier

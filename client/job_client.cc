@@ -13,7 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/grpc_credentials.h"
 #include "common/grpc_status.h"
+#include "common/status_macros.h"
 #include "espalier/v1/jobs.grpc.pb.h"
 
 namespace espalier {
@@ -22,21 +24,24 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::system_clock;
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+// In short steps: the wait itself cannot be interrupted.
+constexpr milliseconds kStep{200};
+
+std::shared_ptr<grpc::Channel> MakeJobChannel(const JobClientOptions& options) {
   grpc::ChannelArguments arguments;
   // A proxy for the web is no way to a coordinator.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // After a restart of the coordinator a watcher should not wait minutes for the next attempt.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return MakeChannel(options.address, options.security, arguments);
 }
 
 class GrpcJobClient final : public JobClient {
  public:
   explicit GrpcJobClient(JobClientOptions options)
       : options_(std::move(options)),
-        channel_(MakeChannel(options_.address)),
+        channel_(MakeJobChannel(options_)),
         stub_(v1::JobService::NewStub(channel_)) {}
 
   absl::StatusOr<v1::Job> Submit(const std::string& spec_yaml,
@@ -86,12 +91,24 @@ class GrpcJobClient final : public JobClient {
 
   bool WaitForConnection(milliseconds timeout, std::stop_token stop) override {
     const auto deadline = system_clock::now() + timeout;
-    // In short steps: the wait itself cannot be interrupted.
-    constexpr milliseconds kStep{200};
     while (!stop.stop_requested() && system_clock::now() < deadline) {
       if (channel_->WaitForConnected(std::min(deadline, system_clock::now() + kStep))) return true;
     }
     return false;
+  }
+
+  // As WaitForConnection; UNAUTHENTICATED when waiting longer is useless.
+  absl::Status FirstConnection() {
+    const auto deadline = system_clock::now() + options_.connect_timeout;
+    ConnectionDoctor doctor(options_.address, options_.security);
+    while (system_clock::now() < deadline) {
+      if (WaitForConnection(kStep, {})) return absl::OkStatus();
+      ESPALIER_RETURN_IF_ERROR(doctor.Examine(*channel_));
+    }
+    return absl::UnavailableError(
+        absl::StrCat("no coordinator answers at ", options_.address,
+                     "; start one with `espalier-coordinator`, or name its address with "
+                     "--coordinator or ESPALIER_COORDINATOR"));
   }
 
   const std::string& address() const override { return options_.address; }
@@ -130,12 +147,7 @@ class GrpcJobClient final : public JobClient {
 
 absl::StatusOr<std::unique_ptr<JobClient>> JobClient::Connect(const JobClientOptions& options) {
   auto client = std::make_unique<GrpcJobClient>(options);
-  if (!client->WaitForConnection(options.connect_timeout, {})) {
-    return absl::UnavailableError(
-        absl::StrCat("no coordinator answers at ", options.address,
-                     "; start one with `espalier-coordinator`, or name its address with "
-                     "--coordinator or ESPALIER_COORDINATOR"));
-  }
+  ESPALIER_RETURN_IF_ERROR(client->FirstConnection());
   return client;
 }
 

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/connection_security.h"
 #include "espalier/v1/jobs.pb.h"
 
 namespace espalier {
@@ -20,12 +21,14 @@ struct JobClientOptions {
   std::string address;  // as CoordinatorServer::address()
   std::chrono::milliseconds connect_timeout{3000};
   std::chrono::milliseconds call_timeout{10000};  // of every call but Watch
+  ConnectionSecurity security{};
 };
 
 // Thread-safe.
 class JobClient {
  public:
-  // UNAVAILABLE, naming the address and what to do, when no coordinator answers there in time.
+  // UNAVAILABLE, naming the address and what to do, when no coordinator answers there in time;
+  // UNAUTHENTICATED as soon as it is known that their TLS does not fit together.
   static absl::StatusOr<std::unique_ptr<JobClient>> Connect(const JobClientOptions& options);
   virtual ~JobClient() = default;
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/testing/fake_coordinator.h"
+#include "common/testing/certificates.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -62,6 +63,16 @@ TEST(JobClientTest, NobodyThereIsSaidInTimeWithTheAddress) {
   EXPECT_THAT(std::string(client.status().message()), HasSubstr(address));
   EXPECT_THAT(std::string(client.status().message()), HasSubstr("--coordinator"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+TEST(JobClientTest, TlsThatDoesNotFitTogetherIsSaidBeforeTheTimeout) {
+  FakeCoordinator coordinator;
+  const auto client = JobClient::Connect({.address = coordinator.address(),
+                                          .connect_timeout = std::chrono::minutes(5),
+                                          .security = {.tls = TlsClient{.ca = TestCa().pem()}}});
+  EXPECT_TRUE(absl::IsUnauthenticated(client.status())) << client.status();
+  EXPECT_THAT(std::string(client.status().message()), HasSubstr(coordinator.address()));
+  EXPECT_THAT(std::string(client.status().message()), HasSubstr("ESPALIER_TLS_CA"));
 }
 
 TEST(JobClientTest, ALostConnectionNamesTheAddress) {

@@ -21,7 +21,8 @@ constexpr char kDescription[] =
 constexpr char kFooter[] = R"(`espalier COMMAND --help` explains a command.
 
 Exit status: 0 success, 1 failure, 2 wrong command line or job file, 130 interrupted.
-Environment: ESPALIER_COORDINATOR, NO_COLOR (no colours), TMPDIR (for `run`'s socket).
+Environment: ESPALIER_COORDINATOR, ESPALIER_TLS_CA, ESPALIER_TLS_CERT, ESPALIER_TLS_KEY,
+ESPALIER_TOKEN_FILE, NO_COLOR (no colours), TMPDIR (for `run`'s socket).
 
 Example:
   espalier run --model models/orchard --text models/orchard/valid.txt

@@ -32,6 +32,9 @@ namespace {
 // Connects, lets `call` do its work and tells what went wrong.
 int WithCoordinator(const CommandLine& line, const std::function<absl::Status(JobClient&)>& call) {
   const auto client = ConnectToCoordinator(line);
+  if (absl::IsInvalidArgument(client.status())) {
+    return Fail(std::string(client.status().message()), kExitUsage, line.json);
+  }
   if (!client.ok()) return Fail(client.status(), line.json);
   const absl::Status status = call(**client);
   return status.ok() ? kExitOk : Fail(status, line.json);

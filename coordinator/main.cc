@@ -10,7 +10,7 @@
 #include <string>
 
 #include "common/version.h"
-#include "coordinator/service/listen_address.h"
+#include "coordinator/security_flags.h"
 #include "coordinator/service/server.h"
 
 namespace espalier {
@@ -23,7 +23,7 @@ struct Flags {
   std::string state = "espalier-state";
   int heartbeat_ms = 2000;
   int lease_ms = 10000;
-  bool insecure = false;
+  CoordinatorSecurityFlags security;
 };
 
 void AddFlags(CLI::App& app, Flags& flags) {
@@ -48,24 +48,13 @@ void AddFlags(CLI::App& app, Flags& flags) {
          "at least three heartbeats")
       ->check(CLI::Range(3, 3 * 3600 * 1000))
       ->capture_default_str();
-  app.add_flag("--insecure", flags.insecure,
-               "Allow an address that other machines can reach although nothing is encrypted or "
-               "authenticated");
+  AddSecurityFlags(app, flags.security);
   app.set_version_flag("--version", std::string(kVersion));
 }
 
-absl::Status CheckReach(const Flags& flags) {
-  const absl::StatusOr<ListenAddress> address = ParseListenAddress(flags.listen);
-  if (!address.ok()) return address.status();
-  if (address->IsLoopback() || flags.insecure) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "--listen " + flags.listen +
-      " can be reached from other machines, and connections are neither encrypted nor "
-      "authenticated; listen on 127.0.0.1, or add --insecure if the network is trusted");
-}
-
 absl::Status Serve(const Flags& flags) {
-  if (absl::Status status = CheckReach(flags); !status.ok()) return status;
+  absl::StatusOr<CoordinatorSecurity> security = ReadAndLogSecurity(flags.security);
+  if (!security.ok()) return security.status();
   // Before any thread exists, so that all of them leave these signals to sigwait.
   sigset_t signals;
   sigemptyset(&signals);
@@ -76,7 +65,8 @@ absl::Status Serve(const Flags& flags) {
       CoordinatorServer::Start({.listen = flags.listen,
                                 .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
                                 .lease = std::chrono::milliseconds(flags.lease_ms),
-                                .state = flags.state == "none" ? "" : flags.state});
+                                .state = flags.state == "none" ? "" : flags.state,
+                                .security = *std::move(security)});
   if (!server.ok()) return server.status();
   int signal = 0;
   sigwait(&signals, &signal);
@@ -92,7 +82,13 @@ int main(int argc, char** argv) {
   CLI::App app{
       "espalier-coordinator: takes jobs from clients (espalier submit) and hands their work to the "
       "workers that attach (espalier-worker --coordinator ADDRESS)."};
-  app.footer("It runs until SIGINT or SIGTERM. Messages go to standard error.");
+  app.footer(
+      "It runs until SIGINT or SIGTERM. Messages go to standard error.\n\n"
+      "An address that other machines can reach needs --tls-cert and --tls-key, --tls-client-ca "
+      "or\n"
+      "both kinds of tokens, --model-root and --output-root; or --insecure. "
+      "scripts/make-dev-certs\n"
+      "makes certificates to try it with; docs/security.md says more.");
   espalier::Flags flags;
   espalier::AddFlags(app, flags);
   CLI11_PARSE(app, argc, argv);

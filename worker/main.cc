@@ -16,7 +16,11 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "common/connection_security.h"
+#include "common/path_roots.h"
+#include "common/status_macros.h"
 #include "common/version.h"
 #include "worker/engine/engine.h"
 #include "worker/service/worker.h"
@@ -36,7 +40,43 @@ constexpr char kExample[] =
     "  espalier-worker --coordinator 127.0.0.1:7070 --threads 4 &\n"
     "  espalier-worker --coordinator 127.0.0.1:7070 --device cuda:0 &\n"
     "  espalier submit job.yaml --coordinator 127.0.0.1:7070\n"
+    "A coordinator on another machine, encrypted, with proof of who is who on both sides:\n"
+    "  espalier-worker --coordinator gpu-1:7070 --tls-ca ca.pem --tls-cert worker.pem\n"
+    "      --tls-key worker-key.pem --token-file worker-tokens --model-root /models\n"
     "Exit codes: 0 stopped by a signal, 1 no coordinator or refused by it, 2 bad arguments.";
+
+struct SecurityFlags {
+  ConnectionSecurityFlags connection;
+  std::vector<std::string> model_roots;
+};
+
+void AddSecurityFlags(CLI::App& app, SecurityFlags& flags) {
+  const auto add = [&app](const char* name, auto& value, const char* type, const char* help) {
+    app.add_option(name, value, help)->type_name(type)->group("Security");
+  };
+  add("--tls-ca", flags.connection.tls.ca, "FILE",
+      "Encrypt, and trust a coordinator whose certificate this CA signed (PEM)");
+  add("--tls-cert", flags.connection.tls.cert, "FILE",
+      "This worker's certificate, for a coordinator that asks for one (PEM)");
+  add("--tls-key", flags.connection.tls.key, "FILE", "Its private key (PEM, no passphrase)");
+  add("--token-file", flags.connection.token_file, "FILE",
+      "Show the first token in this file to the coordinator");
+  add("--model-root", flags.model_roots, "DIR",
+      "Load models only from below this folder (may be given several times)");
+  app.add_flag("--insecure", flags.connection.insecure,
+               "Allow the token to go to another machine unencrypted")
+      ->group("Security");
+}
+
+absl::Status ReadSecurity(const SecurityFlags& flags, WorkerOptions* options) {
+  Warnings warnings;
+  ESPALIER_ASSIGN_OR_RETURN(
+      options->security, ReadConnectionSecurity(flags.connection, options->coordinator, &warnings));
+  ESPALIER_ASSIGN_OR_RETURN(options->model_roots,
+                            PathRoots::Create("--model-root", flags.model_roots));
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  return absl::OkStatus();
+}
 
 // Calls `on_signal` on a thread of its own after SIGTERM or SIGINT. Construct it before any other
 // thread starts: they inherit the blocked signals.
@@ -81,8 +121,11 @@ int Fail(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
 }
 
-int Run(const WorkerOptions& options) {
+int Run(WorkerOptions options, const SecurityFlags& security) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("worker"));
+  if (const absl::Status status = ReadSecurity(security, &options); !status.ok()) {
+    return Fail(status);
+  }
   StopSignals signals;
   absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Start(options, Engine::Load);
   if (!worker.ok()) return Fail(worker.status());
@@ -99,6 +142,7 @@ int Main(int argc, char** argv) {
   app.footer(kExample);
   app.set_version_flag("--version", std::string(kVersion));
   WorkerOptions options;
+  SecurityFlags security;
   double connect_timeout = 60;
   app.add_option("--coordinator", options.coordinator,
                  "Where the coordinator listens: HOST:PORT or unix:/path/to/socket")
@@ -119,13 +163,14 @@ int Main(int argc, char** argv) {
       ->type_name("SECONDS")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  AddSecurityFlags(app, security);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   options.connect_timeout = std::chrono::milliseconds(static_cast<int64_t>(connect_timeout * 1000));
-  return Run(options);
+  return Run(std::move(options), security);
 }
 
 }  // namespace

@@ -17,7 +17,12 @@ CliTest::CliTest()
   WriteTestFile(text(), SomeText(6000));
   std::filesystem::create_directories(results());
   std::filesystem::create_directories(folder_ / "tmp");
-  environment_ = {{"TMPDIR", (folder_ / "tmp").string()}, {"ESPALIER_COORDINATOR", ""}};
+  environment_ = {{"TMPDIR", (folder_ / "tmp").string()},
+                  {"ESPALIER_COORDINATOR", ""},
+                  {"ESPALIER_TLS_CA", ""},
+                  {"ESPALIER_TLS_CERT", ""},
+                  {"ESPALIER_TLS_KEY", ""},
+                  {"ESPALIER_TOKEN_FILE", ""}};
 }
 
 std::vector<std::string> CliTest::Command(const std::vector<std::string>& arguments) const {

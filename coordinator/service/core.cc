@@ -106,7 +106,7 @@ absl::Status CoordinatorCore::RestoreJob(const StoredJobRow& row) {
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<std::string> events, store_->Events(id));
   ESPALIER_RETURN_IF_ERROR(logs_.Restore(id, events, /*final=*/false));
   spdlog::info("job-{} goes on: {} stored results", id, job.journal.size());
-  auto folder = ResultFolder::CreateAgain(job.spec.output, row.job.staging);
+  auto folder = ResultFolder::CreateAgain(job.spec.output, row.job.staging, options_.roots.outputs);
   absl::Status ready = folder.status();
   if (folder.ok()) {
     jobs_[id].folder = *std::move(folder);
@@ -237,8 +237,10 @@ absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& requ
     const std::optional<JobId> earlier = brain_.FindSubmission(request.idempotency_key());
     if (earlier.has_value()) return Message(*earlier);
   }
-  ESPALIER_ASSIGN_OR_RETURN(const JobSpec spec, CheckSubmission(request.spec_yaml()));
-  absl::StatusOr<std::shared_ptr<ResultFolder>> folder = ResultFolder::Create(spec.output);
+  ESPALIER_ASSIGN_OR_RETURN(const JobSpec spec,
+                            CheckSubmission(request.spec_yaml(), options_.roots));
+  absl::StatusOr<std::shared_ptr<ResultFolder>> folder =
+      ResultFolder::Create(spec.output, options_.roots.outputs);
   if (!folder.ok()) {
     return absl::Status(folder.status().code(),
                         absl::StrCat("output: ", folder.status().message()));
@@ -387,7 +389,7 @@ void CoordinatorCore::Prepare(JobId job, const JobSpec& spec) {
     MutexLock lock(&mutex_);
     if (jobs_.count(job) == 0) return;  // cancelled while it waited
   }
-  absl::StatusOr<Preparation> preparation = PrepareTexts(spec);
+  absl::StatusOr<Preparation> preparation = PrepareTexts(spec, options_.roots);
   MutexLock lock(&mutex_);
   const auto it = jobs_.find(job);
   if (it == jobs_.end()) return;

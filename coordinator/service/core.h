@@ -45,6 +45,7 @@ class CoordinatorCore {
   struct Options {
     std::chrono::milliseconds heartbeat{2000};
     std::chrono::milliseconds lease{10000};
+    JobRoots roots{};
   };
 
   // `searches` outlives the core. Without a store (null), jobs end with the core.

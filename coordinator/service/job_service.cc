@@ -1,5 +1,6 @@
 #include "coordinator/service/job_service.h"
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -27,47 +28,58 @@ class WatchReactor final : public WatchBase, public EventSink {
   CoordinatorCore* const core_;
 };
 
-grpc::Status Answer(absl::StatusOr<v1::Job> job, v1::Job* response) {
-  if (job.ok()) *response = *std::move(job);
-  return ToGrpcStatus(job.status());
+// What `call` answers, if the caller may have an answer.
+template <typename Response>
+grpc::Status Answer(const absl::Status& allowed,
+                    const std::function<absl::StatusOr<Response>()>& call, Response* response) {
+  if (!allowed.ok()) return ToGrpcStatus(allowed);
+  absl::StatusOr<Response> answer = call();
+  if (!answer.ok()) return ToGrpcStatus(answer.status());
+  *response = *std::move(answer);
+  return grpc::Status::OK;
 }
 
 }  // namespace
 
-grpc::Status JobServiceImpl::SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request,
-                                       v1::Job* response) {
-  return Answer(core_->Submit(*request), response);
+grpc::Status JobServiceImpl::SubmitJob(grpc::ServerContext* context,
+                                       const v1::SubmitJobRequest* request, v1::Job* response) {
+  return Answer<v1::Job>(
+      gate_->Check(*context), [&] { return core_->Submit(*request); }, response);
 }
 
-grpc::Status JobServiceImpl::GetJob(grpc::ServerContext*, const v1::GetJobRequest* request,
+grpc::Status JobServiceImpl::GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
                                     v1::Job* response) {
-  return Answer(core_->Get(request->id()), response);
+  return Answer<v1::Job>(
+      gate_->Check(*context), [&] { return core_->Get(request->id()); }, response);
 }
 
-grpc::Status JobServiceImpl::ListJobs(grpc::ServerContext*, const v1::ListJobsRequest*,
+grpc::Status JobServiceImpl::ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest*,
                                       v1::ListJobsResponse* response) {
-  *response = core_->ListJobs();
-  return grpc::Status::OK;
+  return Answer<v1::ListJobsResponse>(
+      gate_->Check(*context), [&] { return core_->ListJobs(); }, response);
 }
 
 grpc::ServerWriteReactor<v1::JobEvent>* JobServiceImpl::WatchJob(
-    grpc::CallbackServerContext*, const v1::WatchJobRequest* request) {
+    grpc::CallbackServerContext* context, const v1::WatchJobRequest* request) {
   const auto reactor = std::make_shared<WatchReactor>(core_);
   reactor->KeepAlive(reactor);
-  const absl::Status status = core_->Follow(request->id(), request->after_event(), reactor);
+  absl::Status status = gate_->Check(*context);
+  if (status.ok()) status = core_->Follow(request->id(), request->after_event(), reactor);
   if (!status.ok()) reactor->End(status);
   return reactor.get();
 }
 
-grpc::Status JobServiceImpl::CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request,
-                                       v1::Job* response) {
-  return Answer(core_->Cancel(request->id()), response);
+grpc::Status JobServiceImpl::CancelJob(grpc::ServerContext* context,
+                                       const v1::CancelJobRequest* request, v1::Job* response) {
+  return Answer<v1::Job>(
+      gate_->Check(*context), [&] { return core_->Cancel(request->id()); }, response);
 }
 
-grpc::Status JobServiceImpl::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+grpc::Status JobServiceImpl::ListWorkers(grpc::ServerContext* context,
+                                         const v1::ListWorkersRequest*,
                                          v1::ListWorkersResponse* response) {
-  *response = core_->ListWorkers();
-  return grpc::Status::OK;
+  return Answer<v1::ListWorkersResponse>(
+      gate_->Check(*context), [&] { return core_->ListWorkers(); }, response);
 }
 
 }  // namespace espalier

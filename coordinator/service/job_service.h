@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "coordinator/service/core.h"
+#include "coordinator/service/token_gate.h"
 #include "espalier/v1/jobs.grpc.pb.h"
 
 namespace espalier {
@@ -13,8 +14,8 @@ namespace espalier {
 class JobServiceImpl final
     : public v1::JobService::WithCallbackMethod_WatchJob<v1::JobService::Service> {
  public:
-  // `core` outlives the server.
-  explicit JobServiceImpl(CoordinatorCore* core) : core_(core) {}
+  // Both outlive the server.
+  JobServiceImpl(CoordinatorCore* core, const TokenGate* gate) : core_(core), gate_(gate) {}
 
   grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
                          v1::Job* response) override;
@@ -31,6 +32,7 @@ class JobServiceImpl final
 
  private:
   CoordinatorCore* const core_;
+  const TokenGate* const gate_;
 };
 
 }  // namespace espalier

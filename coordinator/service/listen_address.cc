@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/dial_address.h"
 
 namespace espalier {
 namespace {
@@ -77,11 +78,7 @@ absl::Status ProbeTcp(const ListenAddress& address) {
 
 }  // namespace
 
-bool ListenAddress::IsLoopback() const {
-  return !unix_path.empty() || host == "localhost" || host == "::1" ||
-         (absl::StartsWith(host, "127.") &&
-          host.find_first_not_of("0123456789.") == std::string::npos);
-}
+bool ListenAddress::IsLoopback() const { return !unix_path.empty() || IsLoopbackHost(host); }
 
 std::string ListenAddress::ToString(int real_port) const {
   if (!unix_path.empty()) return absl::StrCat(std::string(kUnix), unix_path);

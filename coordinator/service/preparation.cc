@@ -37,6 +37,13 @@ absl::Status MakeAbsolute(std::string& path) {
   return absl::OkStatus();
 }
 
+absl::Status CheckInputRoots(const JobSpec& spec, const PathRoots& roots) {
+  ESPALIER_RETURN_IF_ERROR(Annotate(roots.CheckFolder(spec.model), "model"));
+  ESPALIER_RETURN_IF_ERROR(Annotate(roots.Check(spec.text.path).status(), "text"));
+  if (spec.eval_text.path.empty()) return absl::OkStatus();
+  return Annotate(roots.Check(spec.eval_text.path).status(), "eval_text");
+}
+
 absl::Status CheckText(const TextSpec& text) {
   return text.path.empty() ? absl::OkStatus() : MappedFile::Open(text.path).status();
 }
@@ -118,12 +125,14 @@ absl::Status PrepareEvaluation(const Tokenizer& tokenizer, Preparation& preparat
 
 }  // namespace
 
-absl::StatusOr<JobSpec> CheckSubmission(const std::string& spec_yaml) {
+absl::StatusOr<JobSpec> CheckSubmission(const std::string& spec_yaml, const JobRoots& roots) {
   ESPALIER_ASSIGN_OR_RETURN(JobSpec spec, ParseJobSpec(spec_yaml, "job"));
   ESPALIER_RETURN_IF_ERROR(ValidateJobSpec(spec));
   for (std::string* path : {&spec.model, &spec.text.path, &spec.eval_text.path, &spec.output}) {
     ESPALIER_RETURN_IF_ERROR(MakeAbsolute(*path));
   }
+  ESPALIER_RETURN_IF_ERROR(CheckInputRoots(spec, roots.models));
+  ESPALIER_RETURN_IF_ERROR(Annotate(roots.outputs.Check(spec.output).status(), "output"));
   const absl::StatusOr<ModelConfig> config = ReadModelConfig(spec.model);
   ESPALIER_RETURN_IF_ERROR(Annotate(config.status(), "model"));
   ESPALIER_ASSIGN_OR_RETURN(spec, ResolveDefaults(spec, *config));
@@ -133,8 +142,9 @@ absl::StatusOr<JobSpec> CheckSubmission(const std::string& spec_yaml) {
   return spec;
 }
 
-absl::StatusOr<Preparation> PrepareTexts(const JobSpec& spec) {
+absl::StatusOr<Preparation> PrepareTexts(const JobSpec& spec, const JobRoots& roots) {
   Preparation preparation;
+  ESPALIER_RETURN_IF_ERROR(CheckInputRoots(spec, roots.models));
   ESPALIER_ASSIGN_OR_RETURN(preparation.job.config, ReadModelConfig(spec.model));
   ESPALIER_ASSIGN_OR_RETURN(preparation.job.spec, ResolveDefaults(spec, preparation.job.config));
   ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(spec.model));

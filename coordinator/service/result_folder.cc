@@ -85,17 +85,21 @@ absl::Status ArtifactFile::Close(const std::string& sha256) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target) {
+absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Create(const fs::path& target,
+                                                                   const PathRoots& roots) {
+  ESPALIER_ASSIGN_OR_RETURN(const fs::path allowed, roots.Check(target));
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> directory,
-                            StagedDirectory::Create(target));
+                            StagedDirectory::Create(allowed));
   return Wrap(std::move(directory));
 }
 
 absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::CreateAgain(const fs::path& target,
-                                                                        const fs::path& abandoned) {
+                                                                        const fs::path& abandoned,
+                                                                        const PathRoots& roots) {
+  ESPALIER_ASSIGN_OR_RETURN(const fs::path allowed, roots.Check(target));
   StagedDirectory::RemoveAbandoned(abandoned);
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> directory,
-                            StagedDirectory::CreateAgain(target));
+                            StagedDirectory::CreateAgain(allowed));
   return Wrap(std::move(directory));
 }
 

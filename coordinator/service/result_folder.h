@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/file.h"
 #include "common/mutex.h"
+#include "common/path_roots.h"
 #include "common/sha256.h"
 #include "coordinator/jobs/actions.h"
 
@@ -47,12 +48,15 @@ class ArtifactFile {
 class ResultFolder {
  public:
   // As StagedDirectory::Create: fails now if the target is taken or its parent cannot be written.
-  static absl::StatusOr<std::shared_ptr<ResultFolder>> Create(const std::filesystem::path& target);
+  // PERMISSION_DENIED when it does not lie below `roots`.
+  static absl::StatusOr<std::shared_ptr<ResultFolder>> Create(const std::filesystem::path& target,
+                                                              const PathRoots& roots = {});
 
   // For a job of an earlier coordinator, whose population log is written again from its beginning.
   // `abandoned` is where that coordinator built the result; it is removed.
   static absl::StatusOr<std::shared_ptr<ResultFolder>> CreateAgain(
-      const std::filesystem::path& target, const std::filesystem::path& abandoned);
+      const std::filesystem::path& target, const std::filesystem::path& abandoned,
+      const PathRoots& roots);
   std::string staging() const { return directory_->staging().string(); }
 
   absl::Status AppendPopulation(std::string_view lines);

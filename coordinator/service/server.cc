@@ -8,16 +8,24 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/grpc_credentials.h"
 #include "common/status_macros.h"
 #include "coordinator/service/core.h"
 #include "coordinator/service/job_service.h"
 #include "coordinator/service/listen_address.h"
+#include "coordinator/service/token_gate.h"
+#include "coordinator/service/unreadable_requests.h"
 #include "coordinator/service/worker_service.h"
 
 namespace espalier {
 namespace {
 
 constexpr int kMaxMessageBytes = 64 << 20;
+constexpr char kWorkerAdvice[] =
+    "give espalier-worker a file with one of the coordinator's tokens for workers (--token-file)";
+constexpr char kClientAdvice[] =
+    "give a file with one of the coordinator's tokens for clients (--token-file or "
+    "ESPALIER_TOKEN_FILE)";
 // For calls to end by themselves at shutdown, before they are cancelled.
 constexpr std::chrono::seconds kShutdownGrace{2};
 
@@ -33,10 +41,15 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
 class CoordinatorServerImpl final : public CoordinatorServer {
  public:
   CoordinatorServerImpl(const CoordinatorOptions& options, std::unique_ptr<JobStore> store)
-      : core_({.heartbeat = options.heartbeat, .lease = options.lease}, &searches_,
-              std::move(store)),
-        workers_(&core_),
-        jobs_(&core_) {}
+      : tls_(options.security.tls),
+        worker_gate_(options.security.worker_tokens, kWorkerAdvice),
+        client_gate_(options.security.client_tokens, kClientAdvice),
+        core_({.heartbeat = options.heartbeat,
+               .lease = options.lease,
+               .roots = options.security.roots},
+              &searches_, std::move(store)),
+        workers_(&core_, &worker_gate_),
+        jobs_(&core_, &client_gate_) {}
 
   ~CoordinatorServerImpl() override { Shutdown(); }
 
@@ -50,8 +63,9 @@ class CoordinatorServerImpl final : public CoordinatorServer {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
     builder.SetMaxSendMessageSize(kMaxMessageBytes);
+    ExplainUnreadableRequests(&builder);
     int port = 0;
-    builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(address.ToString(), MakeServerCredentials(tls_), &port);
     builder.RegisterService(&workers_);
     builder.RegisterService(&jobs_);
     server_ = builder.BuildAndStart();
@@ -76,6 +90,9 @@ class CoordinatorServerImpl final : public CoordinatorServer {
   }
 
  private:
+  const std::optional<TlsServer> tls_;
+  const TokenGate worker_gate_;
+  const TokenGate client_gate_;
   const EvolutionarySearchFactory searches_;
   CoordinatorCore core_;
   WorkerServiceImpl workers_;
@@ -91,6 +108,7 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
     const CoordinatorOptions& options) {
   ESPALIER_RETURN_IF_ERROR(CheckOptions(options));
   ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options.listen));
+  ESPALIER_RETURN_IF_ERROR(CheckReach(address, options.security));
   std::unique_ptr<JobStore> store;
   if (!options.state.empty()) {
     ESPALIER_ASSIGN_OR_RETURN(store, JobStore::Open(options.state));

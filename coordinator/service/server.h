@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "coordinator/service/security.h"
 
 namespace espalier {
 
@@ -19,12 +20,14 @@ struct CoordinatorOptions {
   std::chrono::milliseconds lease{10000};  // at least three heartbeats
   // Where jobs are kept across restarts (coordinator/store/job_store.h). Empty: in memory only.
   std::string state = "";
+  CoordinatorSecurity security{};
 };
 
 // Thread-safe.
 class CoordinatorServer {
  public:
   // UNAVAILABLE, naming the address, when it cannot be listened on (port in use, no permission).
+  // INVALID_ARGUMENT when other machines could reach it and it is not protected (CheckReach).
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(
       const CoordinatorOptions& options);
   virtual ~CoordinatorServer() = default;  // as Shutdown

@@ -34,7 +34,9 @@ class AttachReactor final : public AttachBase,
   void OnReadDone(bool ok) override {
     if (!ok) {
       Detach();
-      return End(absl::OkStatus());
+      // After a goodbye the core has ended the stream already. gRPC does not say which it was.
+      return End(absl::InvalidArgumentError(
+          "the stream ended without a goodbye, or brought a message that could not be read"));
     }
     if (key_ != 0) {
       core_->Receive(key_, incoming_);
@@ -84,17 +86,22 @@ absl::Status TakeUpload(CoordinatorCore* core, grpc::ServerReader<v1::ArtifactCh
 }  // namespace
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* WorkerServiceImpl::Attach(
-    grpc::CallbackServerContext*) {
+    grpc::CallbackServerContext* context) {
   const auto reactor = std::make_shared<AttachReactor>(core_);
   reactor->KeepAlive(reactor);
-  reactor->Start();
+  if (const absl::Status allowed = gate_->Check(*context); allowed.ok()) {
+    reactor->Start();
+  } else {
+    reactor->Close(allowed);
+  }
   return reactor.get();
 }
 
-grpc::Status WorkerServiceImpl::UploadArtifact(grpc::ServerContext*,
+grpc::Status WorkerServiceImpl::UploadArtifact(grpc::ServerContext* context,
                                                grpc::ServerReader<v1::ArtifactChunk>* reader,
                                                v1::ArtifactReceipt* receipt) {
-  return ToGrpcStatus(TakeUpload(core_, reader, receipt));
+  const absl::Status allowed = gate_->Check(*context);
+  return ToGrpcStatus(allowed.ok() ? TakeUpload(core_, reader, receipt) : allowed);
 }
 
 }  // namespace espalier

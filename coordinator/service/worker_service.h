@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "coordinator/service/core.h"
+#include "coordinator/service/token_gate.h"
 #include "espalier/v1/worker.grpc.pb.h"
 
 namespace espalier {
@@ -14,8 +15,8 @@ namespace espalier {
 class WorkerServiceImpl final
     : public v1::WorkerService::WithCallbackMethod_Attach<v1::WorkerService::Service> {
  public:
-  // `core` outlives the server.
-  explicit WorkerServiceImpl(CoordinatorCore* core) : core_(core) {}
+  // Both outlive the server.
+  WorkerServiceImpl(CoordinatorCore* core, const TokenGate* gate) : core_(core), gate_(gate) {}
 
   grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* Attach(
       grpc::CallbackServerContext* context) override;
@@ -25,6 +26,7 @@ class WorkerServiceImpl final
 
  private:
   CoordinatorCore* const core_;
+  const TokenGate* const gate_;
 };
 
 }  // namespace espalier

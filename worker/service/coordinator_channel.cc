@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_status.h"
+#include "common/status_macros.h"
 #include "espalier/v1/worker.grpc.pb.h"
 
 namespace espalier {
@@ -27,7 +28,8 @@ absl::Status ReasonOfFailure(const std::shared_ptr<grpc::Channel>& channel) {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address,
+                                                      const ConnectionSecurity& security) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -38,15 +40,17 @@ std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // also limits one attempt
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return MakeChannel(address, security, arguments);
 }
 
 absl::Status AwaitConnection(const std::shared_ptr<grpc::Channel>& channel,
-                             Clock::time_point deadline, const std::function<bool()>& stop) {
+                             Clock::time_point deadline, const std::function<bool()>& stop,
+                             ConnectionDoctor* doctor) {
   while (!stop()) {
     if (channel->WaitForConnected(std::chrono::system_clock::now() + kSlice)) {
       return absl::OkStatus();
     }
+    ESPALIER_RETURN_IF_ERROR(doctor->Examine(*channel));
     if (Clock::now() < deadline) continue;
     return absl::UnavailableError(ReasonOfFailure(channel).message());
   }

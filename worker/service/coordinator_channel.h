@@ -10,6 +10,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/connection_security.h"
+#include "common/grpc_credentials.h"
 
 namespace espalier {
 
@@ -17,13 +19,15 @@ namespace espalier {
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
 // Connects when first used, and again after a loss. `address` as CoordinatorServer::address().
-std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address);
+std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address,
+                                                      const ConnectionSecurity& security = {});
 
-// Returns OK once connected; CANCELLED soon after `stop` returns true; otherwise UNAVAILABLE at
-// `deadline`, with the network's reason.
+// Returns OK once connected; CANCELLED soon after `stop` returns true; UNAUTHENTICATED as soon as
+// `doctor` finds that security is in the way; otherwise UNAVAILABLE at `deadline`, with the
+// network's reason.
 absl::Status AwaitConnection(const std::shared_ptr<grpc::Channel>& channel,
                              std::chrono::steady_clock::time_point deadline,
-                             const std::function<bool()>& stop);
+                             const std::function<bool()>& stop, ConnectionDoctor* doctor);
 
 }  // namespace espalier
 

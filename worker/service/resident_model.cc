@@ -94,8 +94,11 @@ absl::StatusOr<Reformation> ResidentModel::Reform(const Subnet& subnet,
   return reformation;
 }
 
-ModelCache::ModelCache(std::string device, int threads, EngineLoader loader)
-    : device_(std::move(device)), threads_(threads), loader_(std::move(loader)) {}
+ModelCache::ModelCache(std::string device, int threads, EngineLoader loader, PathRoots roots)
+    : device_(std::move(device)),
+      threads_(threads),
+      loader_(std::move(loader)),
+      roots_(std::move(roots)) {}
 
 absl::StatusOr<ResidentModel*> ModelCache::Get(const v1::ModelReference& reference,
                                                TaskControl* control) {
@@ -112,6 +115,7 @@ absl::StatusOr<ResidentModel*> ModelCache::Get(const v1::ModelReference& referen
 absl::Status ModelCache::Load(const v1::ModelReference& reference, Precision precision,
                               TaskControl* control) {
   const fs::path path = reference.path();
+  ESPALIER_RETURN_IF_ERROR(roots_.CheckFolder(path));
   control->SetActivity(absl::StrCat("loading ", path.string()));
   const std::string stamp = FolderStamp(path);
   ESPALIER_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(path));

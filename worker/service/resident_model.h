@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/job_spec.h"
+#include "common/path_roots.h"
 #include "common/safetensors.h"
 #include "common/subnet.h"
 #include "common/text.h"
@@ -80,12 +81,13 @@ class ResidentModel {
 // Not thread-safe: the executor's.
 class ModelCache {
  public:
-  // `device` and `threads` as in EngineOptions.
-  ModelCache(std::string device, int threads, EngineLoader loader);
+  // `device` and `threads` as in EngineOptions; models must lie below `roots`.
+  ModelCache(std::string device, int threads, EngineLoader loader, PathRoots roots = {});
 
   // The model that `reference` names; loads it when another is resident, or when the folder's files
   // changed since. The old one is released first: two may not fit. FAILED_PRECONDITION, naming both
-  // hashes, when the folder's content is not the expected one.
+  // hashes, when the folder's content is not the expected one. PERMISSION_DENIED when the folder,
+  // or a link in it, leads outside the roots.
   absl::StatusOr<ResidentModel*> Get(const v1::ModelReference& reference, TaskControl* control);
 
  private:
@@ -94,6 +96,7 @@ class ModelCache {
   const std::string device_;
   const int threads_;
   const EngineLoader loader_;
+  const PathRoots roots_;
   std::unique_ptr<ResidentModel> resident_;
   Precision precision_ = Precision::kFloat32;
   std::string stamp_;  // of the resident model's files

@@ -104,6 +104,22 @@ TEST_F(ResidentModelTest, MissingFolderAndUnknownPrecisionAreErrors) {
   EXPECT_TRUE(cache_.Get(Reference(folder_ / "a"), &control_).ok());
 }
 
+TEST_F(ResidentModelTest, LoadsOnlyFromBelowItsRoots) {
+  std::filesystem::create_directory(folder_ / "root");
+  std::filesystem::rename(folder_ / "a", folder_ / "root/a");
+  std::filesystem::create_symlink(folder_ / "b", folder_ / "root/link");
+  ModelCache cache("cpu", 1, FakeEngineLoader(fake_),
+                   *PathRoots::Create("--model-root", {(folder_ / "root").string()}));
+  EXPECT_TRUE(cache.Get(Reference(folder_ / "root/a"), &control_).ok());
+  for (const auto& path : {folder_ / "b", folder_ / "root/link", folder_ / "root/../b"}) {
+    const absl::Status status = cache.Get(Reference(path), &control_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(path.string()));
+    EXPECT_THAT(std::string(status.message()), HasSubstr((folder_ / "root").string()));
+  }
+  EXPECT_EQ(fake_->counts().loads, 1);
+}
+
 TEST_F(ResidentModelTest, KeepsOneCalibrationAndAFewReformations) {
   const auto found = cache_.Get(Reference(folder_ / "a"), &control_);
   ASSERT_TRUE(found.ok()) << found.status();

@@ -12,7 +12,8 @@
 namespace espalier {
 
 TaskExecutor::TaskExecutor(Options options)
-    : options_(std::move(options)), models_(options_.device, options_.threads, options_.loader) {}
+    : options_(std::move(options)),
+      models_(options_.device, options_.threads, options_.loader, options_.model_roots) {}
 
 v1::TaskResult TaskExecutor::Execute(const v1::Task& task, TaskControl* control) {
   v1::TaskResult result;

@@ -25,6 +25,7 @@ class TaskExecutor {
     std::string device = "cpu";
     int threads = 0;
     EngineLoader loader;
+    PathRoots model_roots{};
     const DataSetStore* data_sets = nullptr;  // both must outlive the executor
     ArtifactSink* artifacts = nullptr;
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;

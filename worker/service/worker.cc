@@ -64,12 +64,13 @@ class WorkerImpl : public Worker {
   WorkerImpl(WorkerOptions options, v1::Hello hello, EngineLoader loader)
       : options_(std::move(options)),
         hello_(std::move(hello)),
-        channel_(MakeCoordinatorChannel(options_.coordinator)),
+        channel_(MakeCoordinatorChannel(options_.coordinator, options_.security)),
         stub_(v1::WorkerService::NewStub(channel_)),
         uploader_(stub_.get()),
         executor_({.device = options_.device,
                    .threads = options_.threads,
                    .loader = std::move(loader),
+                   .model_roots = options_.model_roots,
                    .data_sets = &data_sets_,
                    .artifacts = &uploader_}),
         runner_([this](const v1::Task& task,
@@ -109,10 +110,12 @@ class WorkerImpl : public Worker {
   absl::Status Serve() {
     Clock::time_point deadline = GiveUpTime();
     Clock::duration backoff = kFirstBackoff;
+    ConnectionDoctor doctor(options_.coordinator, options_.security);
     while (true) {
-      const absl::Status connected =
-          AwaitConnection(channel_, deadline, [this] { return stopping(); });
+      const absl::Status connected = AwaitConnection(
+          channel_, deadline, [this] { return stopping(); }, &doctor);
       if (stopping()) return absl::OkStatus();
+      if (absl::IsUnauthenticated(connected)) return connected;
       if (!connected.ok()) return NotReached(connected);
       bool welcomed = false;
       const absl::Status ended = Attach(deadline, &welcomed);

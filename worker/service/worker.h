@@ -9,6 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/connection_security.h"
+#include "common/path_roots.h"
 #include "worker/engine/engine.h"
 
 namespace espalier {
@@ -21,6 +23,8 @@ struct WorkerOptions {
   // How long to try to reach the coordinator, at the start and after a lost connection;
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};
+  ConnectionSecurity security{};
+  PathRoots model_roots{};  // models are loaded only from below these folders
 };
 
 // Engine::Load, or a test's fake.
@@ -38,7 +42,8 @@ class Worker {
   // Hands back what it has, says goodbye. Safe to call more than once.
   virtual void Stop() = 0;
   // Until stopped, or UNAVAILABLE naming the address when the coordinator was not reached within
-  // `connect_timeout`, or FAILED_PRECONDITION when it refused this worker (another version).
+  // `connect_timeout`, or FAILED_PRECONDITION when it refused this worker (another version, a wrong
+  // token), or UNAUTHENTICATED when their TLS does not fit together.
   virtual absl::Status Wait() = 0;
 };
 

@@ -11,6 +11,7 @@
 
 #include "common/model_folder.h"
 #include "common/sha256.h"
+#include "common/testing/certificates.h"
 #include "common/version.h"
 #include "worker/service/testing/fake_engine.h"
 #include "worker/service/testing/scripted_coordinator.h"
@@ -331,6 +332,19 @@ TEST_F(WorkerTest, StopsWhileAnUploadIsHeldBack) {
   }));
   worker->Stop();
   EXPECT_EQ(worker->Wait(), absl::OkStatus());
+}
+
+TEST_F(WorkerTest, EndsAtOnceWhenTlsDoesNotFitTogether) {
+  ScriptedCoordinator coordinator;
+  WorkerOptions options;  // it would try for ever to reach a coordinator that is not there
+  options.coordinator = coordinator.address();
+  options.security.tls = TlsClient{.ca = TestCa().pem()};
+  const auto worker = Worker::Start(options, FakeEngineLoader(fake_));
+  ASSERT_TRUE(worker.ok()) << worker.status();
+  const absl::Status outcome = (*worker)->Wait();
+  EXPECT_EQ(outcome.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_THAT(std::string(outcome.message()), HasSubstr("does not speak TLS"));
+  EXPECT_EQ(coordinator.streams(), 0);
 }
 
 TEST_F(WorkerTest, RefusesBadOptions) {
