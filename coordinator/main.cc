@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "common/status_macros.h"
 #include "common/version.h"
 #include "coordinator/service/listen_address.h"
 #include "coordinator/service/server.h"
@@ -17,9 +18,11 @@ namespace espalier {
 namespace {
 
 constexpr int kBadUsage = 2;
+constexpr char kNoStatus[] = "none";
 
 struct Flags {
   std::string listen = "127.0.0.1:7070";
+  std::string status_listen = "127.0.0.1:7071";
   int heartbeat_ms = 2000;
   int lease_ms = 10000;
   bool insecure = false;
@@ -30,6 +33,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
          "--listen", flags.listen,
          "Address for clients and workers: HOST:PORT, [IPV6]:PORT (port 0: any free one) or "
          "unix:/PATH")
+      ->capture_default_str();
+  app.add_option("--status-listen", flags.status_listen,
+                 "Address of the status page, its JSON and metrics (HTTP): HOST:PORT or "
+                 "[IPV6]:PORT (port 0: any free one); none: no such thing")
       ->capture_default_str();
   app.add_option("--heartbeat-ms", flags.heartbeat_ms, "How often workers report, in milliseconds")
       ->check(CLI::Range(1, 3600 * 1000))
@@ -46,28 +53,35 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", std::string(kVersion));
 }
 
-absl::Status CheckReach(const Flags& flags) {
-  const absl::StatusOr<ListenAddress> address = ParseListenAddress(flags.listen);
+absl::Status CheckReach(const std::string& flag, const std::string& value, bool insecure) {
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(value);
   if (!address.ok()) return address.status();
-  if (address->IsLoopback() || flags.insecure) return absl::OkStatus();
+  if (address->IsLoopback() || insecure) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      "--listen " + flags.listen +
+      flag + " " + value +
       " can be reached from other machines, and connections are neither encrypted nor "
       "authenticated; listen on 127.0.0.1, or add --insecure if the network is trusted");
 }
 
+absl::Status CheckReach(const Flags& flags) {
+  ESPALIER_RETURN_IF_ERROR(CheckReach("--listen", flags.listen, flags.insecure));
+  if (flags.status_listen == kNoStatus) return absl::OkStatus();
+  return CheckReach("--status-listen", flags.status_listen, flags.insecure);
+}
+
 absl::Status Serve(const Flags& flags) {
-  if (absl::Status status = CheckReach(flags); !status.ok()) return status;
+  ESPALIER_RETURN_IF_ERROR(CheckReach(flags));
   // Before any thread exists, so that all of them leave these signals to sigwait.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  absl::StatusOr<std::unique_ptr<CoordinatorServer>> server =
-      CoordinatorServer::Start({.listen = flags.listen,
-                                .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
-                                .lease = std::chrono::milliseconds(flags.lease_ms)});
+  absl::StatusOr<std::unique_ptr<CoordinatorServer>> server = CoordinatorServer::Start(
+      {.listen = flags.listen,
+       .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
+       .lease = std::chrono::milliseconds(flags.lease_ms),
+       .status_listen = flags.status_listen == kNoStatus ? "" : flags.status_listen});
   if (!server.ok()) return server.status();
   int signal = 0;
   sigwait(&signals, &signal);

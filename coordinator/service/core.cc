@@ -57,6 +57,7 @@ void CoordinatorCore::Shutdown() {
       CarryOut(actions);
       stopping_ = true;
       stopped_.NotifyAll();
+      activity_changed_.NotifyAll();
       logs_.EndAll(absl::UnavailableError(kStopping));
       while (!streams_.empty()) {
         CloseStream(streams_.begin()->first, absl::UnavailableError(kStopping));
@@ -215,10 +216,13 @@ void CoordinatorCore::FeedLocked(const Event& event) {
   if (stopping_) return;
   Actions actions;
   brain_.Handle(event, Now(), &actions);
+  activity_.Saw(event, actions);
   CarryOut(actions);
 }
 
 void CoordinatorCore::CarryOut(const Actions& actions) {
+  activity_.Saw(actions);
+  activity_changed_.NotifyAll();
   for (const Action& action : actions) {
     std::visit([this](const auto& a) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { Do(a); }, action);
   }

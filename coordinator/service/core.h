@@ -21,6 +21,7 @@
 #include "coordinator/service/event_logs.h"
 #include "coordinator/service/preparation.h"
 #include "coordinator/service/result_folder.h"
+#include "coordinator/status/source.h"
 #include "espalier/v1/jobs.pb.h"
 #include "espalier/v1/worker.pb.h"
 
@@ -35,7 +36,7 @@ class WorkerStream {
 };
 
 // Thread-safe.
-class CoordinatorCore {
+class CoordinatorCore : public StatusSource {
  public:
   struct Options {
     std::chrono::milliseconds heartbeat{2000};
@@ -44,7 +45,7 @@ class CoordinatorCore {
 
   // `searches` outlives the core.
   CoordinatorCore(const Options& options, const SearchFactory* searches);
-  ~CoordinatorCore();  // as Shutdown
+  ~CoordinatorCore() override;  // as Shutdown
 
   // Workers. The key names the stream from now on; the stream is closed if it is refused.
   WorkerKey Attach(const v1::Hello& hello, std::shared_ptr<WorkerStream> stream);
@@ -69,6 +70,12 @@ class CoordinatorCore {
   v1::ListWorkersResponse ListWorkers() const;
   absl::Status Follow(const std::string& id, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);
+
+  // The status endpoint (core_status.cc).
+  StatusSnapshot Look() const override;
+  absl::StatusOr<JobDetail> LookAt(JobId job) const override;
+  uint64_t WaitForChange(uint64_t seen,
+                         std::chrono::steady_clock::time_point deadline) const override;
 
   // Cancels what runs, closes all streams, ends all threads. Refuses everything from then on.
   void Shutdown();
@@ -109,11 +116,13 @@ class CoordinatorCore {
 
   mutable Mutex mutex_;
   CondVar stopped_;
+  mutable CondVar activity_changed_;
   Brain brain_ ABSL_GUARDED_BY(mutex_);
   EventLogs logs_ ABSL_GUARDED_BY(mutex_);
   std::map<WorkerKey, std::shared_ptr<WorkerStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<JobId, JobData> jobs_ ABSL_GUARDED_BY(mutex_);  // unfinished ones
   WorkerKey last_key_ ABSL_GUARDED_BY(mutex_) = 0;
+  ActivityCounters activity_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   // They use everything above.

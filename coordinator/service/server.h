@@ -1,5 +1,5 @@
 // The coordinator as a gRPC server: WorkerService, JobService, health and reflection on one
-// listener, around the pure core in coordinator/jobs.
+// listener, around the pure core in coordinator/jobs. Its status, over HTTP, on another.
 #ifndef ESPALIER_COORDINATOR_SERVICE_SERVER_H_
 #define ESPALIER_COORDINATOR_SERVICE_SERVER_H_
 
@@ -17,6 +17,8 @@ struct CoordinatorOptions {
   std::string listen = "127.0.0.1:7070";
   std::chrono::milliseconds heartbeat{2000};
   std::chrono::milliseconds lease{10000};  // at least three heartbeats
+  // "127.0.0.1:7071", "[::1]:0": the status endpoint (docs/status.md); empty: none.
+  std::string status_listen = {};
 };
 
 // Thread-safe.
@@ -29,6 +31,8 @@ class CoordinatorServer {
 
   // What a client or worker dials, with the real port.
   virtual std::string address() const = 0;
+  // HOST:PORT of the status endpoint; empty when there is none.
+  virtual std::string status_address() const = 0;
   // Cancels what runs, tells workers and clients, and returns when no thread is left.
   virtual void Shutdown() = 0;
 };
