@@ -205,8 +205,8 @@ function niceStep(range, most) {
   return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
 }
 
-function ticks(low, high, most) {
-  const step = niceStep(high - low, most);
+function ticks(low, high, most, least = 0) {
+  const step = Math.max(least, niceStep(high - low, most));
   const values = [];
   for (let i = Math.ceil(low / step); i * step <= high * (1 + 1e-12); ++i) values.push(i * step);
   return values;
@@ -237,7 +237,7 @@ function axes(svg, scale) {
                draw('text', {x: scale.left - 8, y: y + 4, 'text-anchor': 'end'},
                     String(Number(v.toPrecision(5)))));
   }
-  for (const v of ticks(0, scale.xMax, Math.max(2, (scale.right - scale.left) / 90))) {
+  for (const v of ticks(0, scale.xMax, Math.max(2, (scale.right - scale.left) / 90), 1)) {
     svg.append(draw('text', {x: scale.x(v), y: scale.bottom + 18, 'text-anchor': 'middle'}, count(v)));
   }
 }
