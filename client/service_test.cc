@@ -21,8 +21,8 @@ using ::testing::HasSubstr;
 class ServiceTest : public CliTest {
  protected:
   void StartCoordinator() {
-    coordinator_ = std::make_unique<Process>(
-        std::vector<std::string>{ESPALIER_COORDINATOR_PROGRAM, "--listen", "127.0.0.1:0"});
+    coordinator_ = std::make_unique<Process>(std::vector<std::string>{
+        ESPALIER_COORDINATOR_PROGRAM, "--listen", "127.0.0.1:0", "--status-listen", "none"});
     constexpr std::string_view kBefore = "listening on ";
     ASSERT_TRUE(coordinator_->WaitForError(kBefore));
     ASSERT_TRUE(coordinator_->WaitForError("\n"));

@@ -110,7 +110,10 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
   if (!options.status_listen.empty()) {
     ESPALIER_ASSIGN_OR_RETURN(const ListenAddress status,
                               ParseListenAddress(options.status_listen));
-    ESPALIER_RETURN_IF_ERROR(server->ListenForStatus(status));
+    if (const absl::Status listening = server->ListenForStatus(status); !listening.ok()) {
+      return absl::Status(listening.code(),
+                          absl::StrCat("status endpoint (--status-listen): ", listening.message()));
+    }
     spdlog::info("status on http://{}/", server->status_address());
   }
   spdlog::info("listening on {}", server->address());

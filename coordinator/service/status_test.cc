@@ -250,6 +250,10 @@ TEST_F(StatusTest, WhatCannotBeUnderstoodIsRefusedWithTheReason) {
 TEST_F(StatusTest, ProbesAndPage) {
   EXPECT_EQ(Fetch("/livez")->status, 200);
   EXPECT_EQ(Fetch("/readyz")->body, "ready\n");
+  const httplib::Result head = httplib::Client(Url()).Head("/api/v1/events");
+  ASSERT_TRUE(head);
+  EXPECT_EQ(head->status, 200);
+  EXPECT_EQ(Metric("espalier_status_event_streams"), 0);
   const httplib::Result page = Fetch("/");
   ASSERT_TRUE(page);
   EXPECT_EQ(page->get_header_value("Content-Type"), "text/html; charset=utf-8");
@@ -258,6 +262,32 @@ TEST_F(StatusTest, ProbesAndPage) {
   EXPECT_THAT(page->body, ::testing::Not(HasSubstr("@ESPALIER")));
   // Nothing on it is put together as HTML.
   EXPECT_THAT(page->body, ::testing::Not(HasSubstr("innerHTML")));
+}
+
+TEST_F(StatusTest, OnlySoManyStreamsAreServedAndTheyLeaveRoomForTheRest) {
+  constexpr int kMostStreams = 8;
+  std::atomic<int> started = 0;
+  std::vector<std::thread> followers;
+  for (int i = 0; i < kMostStreams; ++i) {
+    followers.emplace_back([&] {
+      bool first = true;
+      httplib::Client client(Url());
+      client.set_read_timeout(kPatience);
+      client.Get("/api/v1/events", [&](const char*, size_t) {
+        if (std::exchange(first, false)) {
+          ++started;
+          started.notify_all();
+        }
+        return true;
+      });
+    });
+  }
+  for (int now = started; now < kMostStreams; now = started) started.wait(now);
+  EXPECT_THAT(FetchJson("/api/v1/events", 503)["error"].get<std::string>(), HasSubstr("later"));
+  EXPECT_EQ(Fetch("/livez")->status, 200);
+  EXPECT_EQ(Metric("espalier_status_event_streams"), kMostStreams);
+  server_->Shutdown();
+  for (std::thread& follower : followers) follower.join();
 }
 
 TEST_F(StatusTest, ShutdownEndsEventStreams) {
@@ -289,7 +319,8 @@ TEST(StatusListenTest, AnAddressInUseIsAnError) {
   const auto second = CoordinatorServer::Start(
       {.listen = "127.0.0.1:0", .status_listen = (*first)->status_address()});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(second.status().message(), HasSubstr((*first)->status_address()));
+  EXPECT_THAT(second.status().message(),
+              AllOf(HasSubstr("--status-listen"), HasSubstr((*first)->status_address())));
 }
 
 TEST(StatusListenTest, WithoutAnAddressThereIsNone) {

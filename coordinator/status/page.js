@@ -11,6 +11,7 @@ const SVG = 'http://www.w3.org/2000/svg';
 const byId = (id) => document.getElementById(id);
 const state = {
   status: null,       // the newest of /api/v1/status
+  ahead: 0,           // of this machine's clock: the coordinator's, in ms
   heard: Date.now(),  // when the coordinator was last heard of
   lost: false,
   tried: 0,           // when it was last dialled
@@ -38,13 +39,14 @@ function draw(tag, options = {}, text = null) {
   return node;
 }
 
+const now = () => Date.now() + state.ahead;  // as the coordinator's clock has it
 const count = (value) => Number(value).toLocaleString('en');
 const plural = (value, unit) => `${count(value)} ${unit}${value === 1 ? '' : 's'}`;
 const clock = (ms) => new Date(ms).toLocaleTimeString([], {hour12: false});
 
 function figure(value, digits = 4) {
   if (value === null || value === undefined) return '–';
-  return value >= 10000 ? count(Math.round(value)) : value.toPrecision(digits);
+  return value >= 10 ** digits ? count(Math.round(value)) : value.toPrecision(digits);
 }
 
 function duration(seconds) {
@@ -137,7 +139,7 @@ function progressLine(progress) {
 }
 
 function figures(job) {
-  const end = isFinal(job) ? job.finished_unix_ms : Date.now();
+  const end = isFinal(job) ? job.finished_unix_ms : now();
   const entries = [
     ['best perplexity, search text', figure(job.progress.best_perplexity)],
     ['its share of parameters', figure(job.progress.ratio)],
@@ -316,7 +318,7 @@ function showConnection() {
   document.querySelector('main').classList.toggle('stale', state.lost);
   if (status) {
     byId('about').textContent =
-        `${status.version} · up ${duration((Date.now() - status.started_unix_ms) / 1000)}`;
+        `${status.version} · up ${duration((now() - status.started_unix_ms) / 1000)}`;
   }
 }
 
@@ -362,6 +364,8 @@ function connect() {
   source.addEventListener('status', (event) => {
     heard();
     state.status = JSON.parse(event.data);
+    const {started_unix_ms: start, uptime_seconds: up} = state.status;
+    state.ahead = start + up * 1000 - Date.now();
     show();
     fetchJob();
   });
