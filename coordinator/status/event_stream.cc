@@ -63,8 +63,7 @@ bool SendEvents(StatusFeed* feed, const SnapshotId& after, httplib::Response& re
   auto stream = std::make_shared<EventStream>(feed, after);
   response.status = 200;
   response.set_chunked_content_provider(
-      "text/event-stream",
-      [stream](size_t, httplib::DataSink& sink) { return stream->Step(sink); });
+      kEventsType, [stream](size_t, httplib::DataSink& sink) { return stream->Step(sink); });
   return true;
 }
 

@@ -10,6 +10,8 @@
 
 namespace espalier {
 
+inline constexpr char kEventsType[] = "text/event-stream";
+
 // id, event and data, as the stream carries them.
 std::string EventText(const StatusFeed::Item& item);
 

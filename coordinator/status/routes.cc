@@ -125,6 +125,7 @@ void StatusRoutes::Events(const httplib::Request& request, httplib::Response& re
     if (!id.ok()) return Refuse(response, 400, std::string(id.status().message()));
     after = *id;
   }
+  if (request.method == "HEAD") return Answer(response, 200, "", kEventsType);
   if (!SendEvents(feed_, after, response)) {
     response.set_header("Retry-After", "5");
     Refuse(response, 503, "as many clients follow the events as may; try later");
