@@ -137,8 +137,8 @@ TEST_F(DurabilityTest, ATextThatChangedMeanwhileFailsTheJob) {
 
 TEST_F(DurabilityTest, TwoCoordinatorsDoNotShareAState) {
   StartCoordinator();
-  const Finished second = RunProcess(
-      {ESPALIER_COORDINATOR_PROGRAM, "--listen", "127.0.0.1:0", "--state", state().string()});
+  const Finished second = RunProcess({ESPALIER_COORDINATOR_PROGRAM, "--listen", "127.0.0.1:0",
+                                      "--state", state().string(), "--status-listen", "none"});
   EXPECT_EQ(second.status, kExitFailure);
   EXPECT_THAT(second.err, HasSubstr("another espalier-coordinator"));
 }

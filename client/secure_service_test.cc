@@ -59,7 +59,11 @@ class SecureServiceTest : public CliTest {
                          "--model-root",
                          folder_.string(),
                          "--output-root",
-                         results().string()};
+                         results().string(),
+                         "--state",
+                         (folder_ / "state").string(),
+                         "--status-listen",
+                         "none"};
     const Arguments& flags = flags_["Coordinator"];
     command.insert(command.end(), flags.begin(), flags.end());
     coordinator_ = std::make_unique<Process>(command);

@@ -107,8 +107,8 @@ TEST_F(ServiceTest, TheCoordinatorsEndEndsTheWatching) {
 TEST_F(ServiceTest, PortInUse) {
   StartCoordinator();
   const std::string address = environment_["ESPALIER_COORDINATOR"];
-  const Finished second =
-      RunProcess({ESPALIER_COORDINATOR_PROGRAM, "--listen", address, "--state", "none"});
+  const Finished second = RunProcess({ESPALIER_COORDINATOR_PROGRAM, "--listen", address, "--state",
+                                      "none", "--status-listen", "none"});
   EXPECT_EQ(second.status, kExitFailure);
   EXPECT_THAT(second.err, HasSubstr(address));
 }

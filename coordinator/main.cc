@@ -9,18 +9,22 @@
 #include <memory>
 #include <string>
 
+#include "common/status_macros.h"
 #include "common/version.h"
 #include "coordinator/security_flags.h"
+#include "coordinator/service/listen_address.h"
 #include "coordinator/service/server.h"
 
 namespace espalier {
 namespace {
 
 constexpr int kBadUsage = 2;
+constexpr char kNoStatus[] = "none";
 
 struct Flags {
   std::string listen = "127.0.0.1:7070";
   std::string state = "espalier-state";
+  std::string status_listen = "127.0.0.1:7071";
   int heartbeat_ms = 2000;
   int lease_ms = 10000;
   CoordinatorSecurityFlags security;
@@ -39,6 +43,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
          "coordinator")
       ->option_text("DIR")
       ->capture_default_str();
+  app.add_option("--status-listen", flags.status_listen,
+                 "Address of the status page, its JSON and metrics (HTTP): HOST:PORT or "
+                 "[IPV6]:PORT (port 0: any free one); none: no such thing")
+      ->capture_default_str();
   app.add_option("--heartbeat-ms", flags.heartbeat_ms, "How often workers report, in milliseconds")
       ->check(CLI::Range(1, 3600 * 1000))
       ->capture_default_str();
@@ -52,7 +60,21 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", std::string(kVersion));
 }
 
+// Nothing is encrypted there, whatever the other listener has.
+absl::Status CheckStatusReach(const Flags& flags) {
+  if (flags.status_listen == kNoStatus || flags.security.insecure) return absl::OkStatus();
+  ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(flags.status_listen));
+  if (address.IsLoopback()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--status-listen " + flags.status_listen +
+      " can be reached from other machines, and the status endpoint is neither encrypted nor "
+      "authenticated; listen on 127.0.0.1 (a reverse proxy or an SSH tunnel can lead there), or "
+      "add "
+      "--insecure if the network is trusted");
+}
+
 absl::Status Serve(const Flags& flags) {
+  ESPALIER_RETURN_IF_ERROR(CheckStatusReach(flags));
   absl::StatusOr<CoordinatorSecurity> security = ReadAndLogSecurity(flags.security);
   if (!security.ok()) return security.status();
   // Before any thread exists, so that all of them leave these signals to sigwait.
@@ -61,12 +83,13 @@ absl::Status Serve(const Flags& flags) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  absl::StatusOr<std::unique_ptr<CoordinatorServer>> server =
-      CoordinatorServer::Start({.listen = flags.listen,
-                                .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
-                                .lease = std::chrono::milliseconds(flags.lease_ms),
-                                .state = flags.state == "none" ? "" : flags.state,
-                                .security = *std::move(security)});
+  absl::StatusOr<std::unique_ptr<CoordinatorServer>> server = CoordinatorServer::Start(
+      {.listen = flags.listen,
+       .heartbeat = std::chrono::milliseconds(flags.heartbeat_ms),
+       .lease = std::chrono::milliseconds(flags.lease_ms),
+       .state = flags.state == "none" ? "" : flags.state,
+       .security = *std::move(security),
+       .status_listen = flags.status_listen == kNoStatus ? "" : flags.status_listen});
   if (!server.ok()) return server.status();
   int signal = 0;
   sigwait(&signals, &signal);

@@ -12,7 +12,7 @@ void ServiceTest::StartCoordinator() {
   std::string& address = environment_["ESPALIER_COORDINATOR"];
   coordinator_ = std::make_unique<Process>(std::vector<std::string>{
       ESPALIER_COORDINATOR_PROGRAM, "--listen", address.empty() ? "127.0.0.1:0" : address,
-      "--state", state().string()});
+      "--state", state().string(), "--status-listen", "none"});
   constexpr std::string_view kBefore = "listening on ";
   ASSERT_TRUE(coordinator_->WaitForError(kBefore)) << coordinator_->err();
   ASSERT_TRUE(coordinator_->WaitForError("\n"));

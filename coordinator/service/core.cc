@@ -71,6 +71,7 @@ void CoordinatorCore::Shutdown() {
     }
     stopping_ = true;
     stopped_.NotifyAll();
+    activity_changed_.NotifyAll();
   }
   if (ticker_.joinable()) ticker_.join();
   if (committer_ != nullptr) committer_->Finish();
@@ -325,10 +326,13 @@ void CoordinatorCore::FeedLocked(const Event& event) {
   if (stopping_) return;
   Actions actions;
   brain_.Handle(event, Now(), &actions);
+  activity_.Saw(event, actions);
   if (!actions.empty()) Settle(std::move(actions));
 }
 
 void CoordinatorCore::CarryOut(const Actions& actions) {
+  activity_.Saw(actions);
+  activity_changed_.NotifyAll();
   for (const Action& action : actions) {
     std::visit([this](const auto& a) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { Do(a); }, action);
   }

@@ -25,6 +25,7 @@
 #include "coordinator/service/event_logs.h"
 #include "coordinator/service/preparation.h"
 #include "coordinator/service/result_folder.h"
+#include "coordinator/status/source.h"
 #include "coordinator/store/job_store.h"
 #include "espalier/v1/jobs.pb.h"
 #include "espalier/v1/worker.pb.h"
@@ -40,7 +41,7 @@ class WorkerStream {
 };
 
 // Thread-safe.
-class CoordinatorCore {
+class CoordinatorCore : public StatusSource {
  public:
   struct Options {
     std::chrono::milliseconds heartbeat{2000};
@@ -51,7 +52,7 @@ class CoordinatorCore {
   // `searches` outlives the core. Without a store (null), jobs end with the core.
   CoordinatorCore(const Options& options, const SearchFactory* searches,
                   std::unique_ptr<JobStore> store);
-  ~CoordinatorCore();  // as Shutdown
+  ~CoordinatorCore() override;  // as Shutdown
 
   // Takes up what the store holds; once, before anything else. DATA_LOSS when it is damaged.
   absl::Status Restore();
@@ -79,6 +80,12 @@ class CoordinatorCore {
   v1::ListWorkersResponse ListWorkers() const;
   absl::Status Follow(const std::string& id, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);
+
+  // The status endpoint (core_status.cc).
+  StatusSnapshot Look() const override;
+  absl::StatusOr<JobDetail> LookAt(JobId job) const override;
+  uint64_t WaitForChange(uint64_t seen,
+                         std::chrono::steady_clock::time_point deadline) const override;
 
   // Closes all streams and ends all threads. Jobs are cancelled, or, with a store, left for the
   // next start. Refuses everything from then on.
@@ -129,11 +136,13 @@ class CoordinatorCore {
 
   mutable Mutex mutex_;
   CondVar stopped_;
+  mutable CondVar activity_changed_;
   Brain brain_ ABSL_GUARDED_BY(mutex_);
   EventLogs logs_ ABSL_GUARDED_BY(mutex_);
   std::map<WorkerKey, std::shared_ptr<WorkerStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<JobId, JobData> jobs_ ABSL_GUARDED_BY(mutex_);  // unfinished ones
   WorkerKey last_key_ ABSL_GUARDED_BY(mutex_) = 0;
+  ActivityCounters activity_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   // They use everything above.

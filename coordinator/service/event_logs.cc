@@ -57,4 +57,10 @@ void EventLogs::EndAll(const absl::Status& status) {
   }
 }
 
+std::vector<std::shared_ptr<const v1::JobEvent>> EventLogs::Events(JobId job) const {
+  const auto it = logs_.find(job);
+  if (it == logs_.end()) return {};
+  return it->second.events;
+}
+
 }  // namespace espalier

@@ -35,6 +35,8 @@ class EventLogs {
   void Follow(JobId job, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);
   void EndAll(const absl::Status& status);
+  // Those of a job so far; none for an unknown one.
+  std::vector<std::shared_ptr<const v1::JobEvent>> Events(JobId job) const;
 
  private:
   struct Log {

@@ -16,6 +16,7 @@
 #include "coordinator/service/token_gate.h"
 #include "coordinator/service/unreadable_requests.h"
 #include "coordinator/service/worker_service.h"
+#include "coordinator/status/status_server.h"
 
 namespace espalier {
 namespace {
@@ -78,7 +79,19 @@ class CoordinatorServerImpl final : public CoordinatorServer {
     return absl::OkStatus();
   }
 
+  absl::Status ListenForStatus(const ListenAddress& address) {
+    if (!address.unix_path.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          address.ToString(), ": the status endpoint listens on HOST:PORT or [IPV6]:PORT"));
+    }
+    ESPALIER_RETURN_IF_ERROR(ProbeListen(address));
+    ESPALIER_ASSIGN_OR_RETURN(status_, StatusServer::Start(address.host, address.port, &core_));
+    status_address_ = address.ToString(status_->port());
+    return absl::OkStatus();
+  }
+
   std::string address() const override { return address_; }
+  std::string status_address() const override { return status_address_; }
 
   void Shutdown() override {
     MutexLock lock(&mutex_);
@@ -87,6 +100,8 @@ class CoordinatorServerImpl final : public CoordinatorServer {
     server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
     server_->Wait();
     server_.reset();
+    // Last, so that those who watch see how it ends, and probes that it does.
+    if (status_ != nullptr) status_->Stop();
   }
 
  private:
@@ -98,6 +113,8 @@ class CoordinatorServerImpl final : public CoordinatorServer {
   WorkerServiceImpl workers_;
   JobServiceImpl jobs_;
   std::string address_;
+  std::string status_address_;
+  std::unique_ptr<StatusServer> status_;
   Mutex mutex_;
   std::unique_ptr<grpc::Server> server_ ABSL_GUARDED_BY(mutex_);
 };
@@ -116,6 +133,15 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
   auto server = std::make_unique<CoordinatorServerImpl>(options, std::move(store));
   ESPALIER_RETURN_IF_ERROR(server->Restore());
   ESPALIER_RETURN_IF_ERROR(server->Listen(address));
+  if (!options.status_listen.empty()) {
+    ESPALIER_ASSIGN_OR_RETURN(const ListenAddress status,
+                              ParseListenAddress(options.status_listen));
+    if (const absl::Status listening = server->ListenForStatus(status); !listening.ok()) {
+      return absl::Status(listening.code(),
+                          absl::StrCat("status endpoint (--status-listen): ", listening.message()));
+    }
+    spdlog::info("status on http://{}/", server->status_address());
+  }
   spdlog::info("listening on {}", server->address());
   return server;
 }

@@ -1,5 +1,5 @@
 // The coordinator as a gRPC server: WorkerService, JobService, health and reflection on one
-// listener, around the pure core in coordinator/jobs.
+// listener, around the pure core in coordinator/jobs. Its status, over HTTP, on another.
 #ifndef ESPALIER_COORDINATOR_SERVICE_SERVER_H_
 #define ESPALIER_COORDINATOR_SERVICE_SERVER_H_
 
@@ -21,6 +21,8 @@ struct CoordinatorOptions {
   // Where jobs are kept across restarts (coordinator/store/job_store.h). Empty: in memory only.
   std::string state = "";
   CoordinatorSecurity security{};
+  // "127.0.0.1:7071", "[::1]:0": the status endpoint (docs/status.md); empty: none.
+  std::string status_listen = {};
 };
 
 // Thread-safe.
@@ -34,6 +36,8 @@ class CoordinatorServer {
 
   // What a client or worker dials, with the real port.
   virtual std::string address() const = 0;
+  // HOST:PORT of the status endpoint; empty when there is none.
+  virtual std::string status_address() const = 0;
   // Tells workers and clients, and returns when no thread is left. Jobs are cancelled, or, with a
   // state folder, go on after the next start.
   virtual void Shutdown() = 0;

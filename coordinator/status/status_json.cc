@@ -1,0 +1,187 @@
+#include "coordinator/status/status_json.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/job_spec.h"
+#include "common/version.h"
+#include "coordinator/status/history.h"
+
+namespace espalier {
+namespace {
+
+using Json = nlohmann::json;
+
+// The views write "not known yet" as 0.
+Json Known(double value) { return std::isfinite(value) && value > 0 ? Json(value) : Json(nullptr); }
+
+Json ProgressJson(const ProgressView& view) {
+  return {{"phase", JobPhaseName(view.phase)},
+          {"done", view.done},
+          {"total", view.total},
+          {"unit", view.unit},
+          {"units_per_second", Known(view.units_per_second)},
+          {"eta_seconds", Known(view.eta_seconds)},
+          {"best_perplexity", Known(view.best_perplexity)},
+          {"ratio", Known(view.ratio)},
+          {"generation", view.generation},
+          {"waiting_for", view.waiting_for}};
+}
+
+Json MeasurementJson(const MeasurementView& view) {
+  return {{"parameters", view.parameters},
+          {"ratio", Known(view.ratio)},
+          {"perplexity", Known(view.perplexity)},
+          {"search_perplexity", Known(view.search_perplexity)},
+          {"tokens_per_second", Known(view.tokens_per_second)}};
+}
+
+Json ResultJson(const ResultView& view) {
+  return {{"dense", MeasurementJson(view.dense)},
+          {"initial", MeasurementJson(view.initial)},
+          {"searched", MeasurementJson(view.searched)},
+          {"reformed", MeasurementJson(view.reformed)},
+          {"output", view.output},
+          {"held_out", view.held_out},
+          {"candidates", view.candidates},
+          {"seconds", view.seconds}};
+}
+
+Json JobRow(const JobView& view, int64_t start_unix_ms) {
+  Json finished = nullptr;
+  if (IsFinal(view.state)) finished = start_unix_ms + view.finished;
+  return {{"id", absl::StrCat("job-", view.id)},
+          {"name", view.spec->name},
+          {"model", view.spec->model},
+          {"output", view.spec->output},
+          {"target_ratio", view.spec->ratio},
+          {"state", JobStateName(view.state)},
+          {"progress", ProgressJson(view.progress)},
+          {"error", view.error},
+          {"created_unix_ms", start_unix_ms + view.created},
+          {"finished_unix_ms", std::move(finished)}};
+}
+
+Json JobRows(const StatusSnapshot& snapshot) {
+  const auto& jobs = snapshot.jobs;
+  size_t open = std::count_if(jobs.begin(), jobs.end(),
+                              [](const JobView& job) { return !IsFinal(job.state); });
+  size_t finished = jobs.size() - open;
+  const size_t room = kMostJobRows > open ? kMostJobRows - open : 0;
+  Json rows = Json::array();
+  for (const JobView& job : jobs) {
+    // The oldest of the finished ones go first.
+    if (IsFinal(job.state) && finished-- > room) continue;
+    rows.push_back(JobRow(job, snapshot.start_unix_ms));
+  }
+  return rows;
+}
+
+Json WorkerJson(const WorkerView& view) {
+  return {{"id", absl::StrCat("worker-", view.number)},
+          {"name", view.info.name},
+          {"device", view.info.device},
+          {"device_name", view.info.device_name},
+          {"memory_bytes", view.info.memory_bytes},
+          {"threads", view.info.threads},
+          {"activity", view.activity},
+          {"progress", view.progress},
+          {"tasks_done", view.tasks_done}};
+}
+
+Json HistoryJson(const std::vector<JobEventView>& events) {
+  Json history;
+  for (const char* name : {"unix_ms", "generation", "candidates", "best_perplexity", "ratio"}) {
+    history[name] = Json::array();
+  }
+  for (const HistoryPoint& point : SearchHistory(events, kMostHistoryPoints)) {
+    history["unix_ms"].push_back(point.unix_ms);
+    history["generation"].push_back(point.generation);
+    history["candidates"].push_back(point.candidates);
+    history["best_perplexity"].push_back(point.best_perplexity);
+    history["ratio"].push_back(point.ratio);
+  }
+  return history;
+}
+
+Json MessagesJson(const std::vector<JobEventView>& events) {
+  Json messages = Json::array();
+  for (auto event = events.rbegin(); event != events.rend(); ++event) {
+    if (messages.size() == kMostMessages) break;
+    if (event->message.empty()) continue;
+    messages.push_back({{"unix_ms", event->unix_ms}, {"text", event->message}});
+  }
+  std::reverse(messages.begin(), messages.end());
+  return messages;
+}
+
+}  // namespace
+
+Json StatusJson(const StatusSnapshot& snapshot) {
+  Json workers = Json::array();
+  for (const WorkerView& worker : snapshot.workers) workers.push_back(WorkerJson(worker));
+  return {{"version", kVersion},
+          {"ready", snapshot.ready},
+          {"started_unix_ms", snapshot.start_unix_ms},
+          {"uptime_seconds", static_cast<double>(snapshot.now) / 1e3},
+          {"jobs_total", snapshot.jobs.size()},
+          {"jobs", JobRows(snapshot)},
+          {"workers", std::move(workers)}};
+}
+
+Json JobJson(const JobDetail& detail) {
+  const JobView& view = detail.job;
+  Json json = JobRow(view, detail.start_unix_ms);
+  const bool has_result = view.result != nullptr && view.state == JobState::kSucceeded;
+  json["result"] = has_result ? ResultJson(*view.result) : Json(nullptr);
+  json["spec_yaml"] = JobSpecToYaml(*view.spec);
+  json["history"] = HistoryJson(detail.events);
+  json["messages"] = MessagesJson(detail.events);
+  return json;
+}
+
+Json ErrorJson(std::string_view message) { return {{"error", message}}; }
+
+std::string JsonText(const Json& json) {
+  return json.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+std::string_view JobStateName(JobState state) {
+  switch (state) {
+    case JobState::kQueued:
+      return "queued";
+    case JobState::kRunning:
+      return "running";
+    case JobState::kSucceeded:
+      return "succeeded";
+    case JobState::kFailed:
+      return "failed";
+    case JobState::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+std::string_view JobPhaseName(JobPhase phase) {
+  switch (phase) {
+    case JobPhase::kLoad:
+      return "load";
+    case JobPhase::kCalibrate:
+      return "calibrate";
+    case JobPhase::kInitialize:
+      return "initialize";
+    case JobPhase::kSearch:
+      return "search";
+    case JobPhase::kReform:
+      return "reform";
+    case JobPhase::kEvaluate:
+      return "evaluate";
+    case JobPhase::kExport:
+      return "export";
+  }
+  return "unknown";
+}
+
+}  // namespace espalier
