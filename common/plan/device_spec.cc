@@ -37,8 +37,8 @@ constexpr double kHostFloat64 = 30 * kGiga;
 
 // Measured with this engine on a server core with AVX-512 and bfloat16 instructions (docs/plan.md);
 // cores without them reach a half or less.
-constexpr double kCoreFloat32 = 55 * kGiga;
-constexpr double kCoreBFloat16 = 110 * kGiga;
+constexpr double kCoreFloat32 = 80 * kGiga;
+constexpr double kCoreBFloat16 = 150 * kGiga;
 
 }  // namespace
 

@@ -221,14 +221,14 @@ std::vector<std::string> PlanAdvice(const ModelConfig& config, const JobSpec& sp
     const auto other = PlanJob(config, changed, with);
     return other.ok() && other->fits_memory && other->fits_devices;
   };
-  if (spec.precision == Precision::kFloat32) {
+  if (!plan.fits_memory && spec.precision == Precision::kFloat32) {
     JobSpec narrow = spec;
     narrow.precision = Precision::kBFloat16;
     advice.push_back(absl::StrCat("use precision bfloat16", fits(narrow, options)
                                                                 ? "; that alone makes it fit"
                                                                 : "; that halves the weights"));
   }
-  if (!options.device.gpu && options.device.threads > 1) {
+  if (!plan.fits_memory && !options.device.gpu && options.device.threads > 1) {
     PlanOptions few = options;
     few.device.threads = 1;
     if (fits(spec, few)) {
@@ -239,8 +239,10 @@ std::vector<std::string> PlanAdvice(const ModelConfig& config, const JobSpec& sp
     advice.push_back("use devices with more memory: not even one layer a stage fits");
   } else if (plan.smallest_stages > static_cast<int64_t>(plan.stages.size()) ||
              !plan.fits_devices) {
-    advice.push_back(absl::StrCat("use ", plan.smallest_stages, " stages, on ",
-                                  plan.smallest_stages, " devices or a multiple of that"));
+    const std::string count = absl::StrCat(plan.smallest_stages);
+    advice.push_back(plan.smallest_stages == 1 ? "use one stage: a device holds the whole model"
+                                               : absl::StrCat("use ", count, " stages, on ", count,
+                                                              " devices or a multiple of that"));
   }
   return advice;
 }
