@@ -30,6 +30,7 @@ void AddCancelCommand(CLI::App& app, CommandLine& line);
 void AddResultCommand(CLI::App& app, CommandLine& line);
 void AddWorkersCommand(CLI::App& app, CommandLine& line);
 void AddEvalCommand(CLI::App& app, CommandLine& line);
+void AddPlanCommand(CLI::App& app, CommandLine& line);
 void AddVersionCommand(CLI::App& app, CommandLine& line);
 
 // For the functions above: flags that several commands have.

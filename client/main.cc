@@ -36,7 +36,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.get_formatter()->column_width(32);
   for (const auto add : {&AddRunCommand, &AddSubmitCommand, &AddListCommand, &AddGetCommand,
                          &AddWatchCommand, &AddCancelCommand, &AddResultCommand, &AddWorkersCommand,
-                         &AddEvalCommand, &AddVersionCommand}) {
+                         &AddEvalCommand, &AddPlanCommand, &AddVersionCommand}) {
     add(app, line);
   }
   // Both flags may stand before the command as well.

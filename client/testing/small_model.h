@@ -11,7 +11,7 @@
 
 namespace espalier {
 
-// L = 3, d = 64, H = 4, G = 2, h = 16, f = 256, V = 256, 128 positions, tied embeddings.
+// L = 6, d = 64, H = 4, G = 2, h = 16, f = 256, V = 256, 128 positions, tied embeddings.
 ModelConfig SmallConfig();
 
 // Writes the folder (0.4 MB in bfloat16). Aborts the test on failure. Weights follow from `seed`.

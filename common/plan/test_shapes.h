@@ -1,0 +1,34 @@
+// Shapes of published models, for tests.
+#ifndef ESPALIER_COMMON_PLAN_TEST_SHAPES_H_
+#define ESPALIER_COMMON_PLAN_TEST_SHAPES_H_
+
+#include "common/model_config.h"
+
+namespace espalier {
+
+inline ModelConfig LlamaShape(int64_t layers, int64_t hidden, int64_t heads, int64_t intermediate) {
+  ModelConfig config;
+  config.num_layers = layers;
+  config.hidden_size = hidden;
+  config.num_heads = config.num_kv_heads = heads;
+  config.head_dim = hidden / heads;
+  config.intermediate_size = intermediate;
+  config.vocab_size = 32000;
+  return config;
+}
+inline ModelConfig Llama7B() { return LlamaShape(32, 4096, 32, 11008); }
+inline ModelConfig Llama13B() { return LlamaShape(40, 5120, 40, 13824); }
+inline ModelConfig Llama30B() { return LlamaShape(60, 6656, 52, 17920); }
+inline ModelConfig Llama65B() { return LlamaShape(80, 8192, 64, 22016); }
+
+inline ModelConfig SmolLm2Shape() {
+  ModelConfig config = LlamaShape(30, 576, 9, 1536);
+  config.num_kv_heads = 3;
+  config.vocab_size = 49152;
+  config.tie_word_embeddings = true;
+  return config;
+}
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COMMON_PLAN_TEST_SHAPES_H_

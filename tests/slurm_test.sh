@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Runs deploy/slurm/espalier.sbatch for real: a Slurm cluster of one node in a temporary folder,
+# under ports and a munge socket of its own, and two small jobs: one to its result, one that is
+# stopped in its search and requeued. Ends every daemon it started.
+#
+# Usage: tests/slurm_test.sh [FOLDER_OF_PROGRAMS]     default: build/release/bin
+#
+# Needs Debian's slurm-wlm and munge; without them it exits with 77 (skipped).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for program in munged slurmctld slurmd sbatch srun scontrol squeue; do
+  PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || {
+    echo "skipped: $program is not installed (Debian: slurm-wlm, munge)"
+    exit 77
+  }
+done
+export PATH="$PATH:/usr/sbin"
+programs="$(realpath "${1:-build/release/bin}")"
+[[ -x "$programs/espalier" ]] || { echo "no programs in $programs; build first" >&2; exit 1; }
+
+work="$(mktemp -d)"
+chmod 755 "$work"
+daemons=()
+
+finish() {
+  local status=$? process
+  trap - EXIT
+  ((status == 0)) || tail -n 20 "$work"/*.log "$work"/slurm-*.out 2>/dev/null || true
+  scancel --full --user="$(id -un)" 2>/dev/null || true
+  for process in $(printf '%s\n' "${daemons[@]}" | tac); do
+    kill -TERM "$process" 2>/dev/null && wait "$process" 2>/dev/null || true
+  done
+  rm -rf "$work"
+  exit "$status"
+}
+trap finish EXIT
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# until_true SECONDS WHAT COMMAND...: waits for a condition, with a deadline.
+until_true() {
+  local deadline=$((SECONDS + $1)) what="$2"
+  shift 2
+  until "$@"; do
+    ((SECONDS < deadline)) || fail "waited too long for $what"
+    sleep 0.2
+  done
+}
+
+# ---- The cluster.
+mkdir -m 700 "$work/munge" "$work/state" "$work/spool"
+head -c 1024 /dev/urandom >"$work/munge/key"
+chmod 400 "$work/munge/key"
+chmod 755 "$work/munge"
+munged --foreground --key-file="$work/munge/key" --socket="$work/munge/socket" \
+  --pid-file="$work/munge/pid" --seed-file="$work/munge/seed" --log-file="$work/munge.log" \
+  >"$work/munged.log" 2>&1 &
+daemons+=($!)
+until_true 20 "munged" test -S "$work/munge/socket"
+
+node="$(hostname -s)"
+user="$(id -un)"
+cat >"$work/slurm.conf" <<CONF
+ClusterName=espalier-test
+SlurmctldHost=$node(127.0.0.1)
+SlurmctldPort=26817
+SlurmdPort=26818
+SlurmUser=$user
+SlurmdUser=$user
+AuthType=auth/munge
+AuthInfo=socket=$work/munge/socket
+CredType=cred/munge
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+JobRequeue=1
+KillWait=20
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+PartitionName=all Nodes=$node Default=YES MaxTime=INFINITE State=UP
+CONF
+export SLURM_CONF="$work/slurm.conf"
+slurmctld -D -f "$SLURM_CONF" >"$work/slurmctld.log" 2>&1 &
+daemons+=($!)
+slurmd -D -f "$SLURM_CONF" -N "$node" >"$work/slurmd.log" 2>&1 &
+daemons+=($!)
+idle() { [[ "$(sinfo --noheader --format=%T 2>/dev/null)" == idle ]]; }
+until_true 60 "an idle node" idle
+
+# ---- Two jobs.
+state() { scontrol --oneliner show job "$1" 2>/dev/null | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
+in_state() { [[ "$(state "$1")" == "$2" ]]; }
+restarted() { scontrol --oneliner show job "$1" | grep -q 'Restarts=1'; }
+submissions() { [[ "$(grep -c 'job-1: submitted' "$work/slurm-long.out" 2>/dev/null)" == "$1" ]]; }
+
+# write_job NAME GENERATIONS
+write_job() {
+  cat >"$work/$1.yaml" <<JOB
+model: $PWD/models/orchard
+text: {path: $PWD/models/orchard/valid.txt, format: wikitext}
+target: 0.8
+output: $work/results/$1
+calibration: {sequences: 8}
+search: {generations: $2, mutations: 4, crossovers: 2, initial_mutations: 2, survivors: 2,
+         sequences: 2}
+JOB
+}
+submit() {
+  sbatch --parsable --output="$work/slurm-$1.out" --cpus-per-task="$(nproc)" \
+    --export="ALL,JOB=$work/$1.yaml,WORKERS=2,ESPALIER=$programs" deploy/slurm/espalier.sbatch
+}
+
+mkdir "$work/results"
+write_job quick 3
+job="$(submit quick)"
+until_true 240 "job $job to end" in_state "$job" COMPLETED
+for file in subnet.json report.json compact/model.safetensors padded/model.safetensors; do
+  [[ -s "$work/results/quick/$file" ]] || fail "the result has no $file"
+done
+grep -q 'says goodbye' "$work/slurm-quick.out" || fail "the workers did not stop cleanly"
+echo "ok: a job runs to its result"
+
+write_job long 100000
+job="$(submit long)"
+until_true 120 "the long job to begin" submissions 1
+scontrol requeue "$job"
+until_true 120 "job $job to be queued again" restarted "$job"
+until_true 120 "job $job to wait" in_state "$job" PENDING
+scontrol update "jobid=$job" StartTime=now # Slurm would let it rest for two minutes
+until_true 120 "the long job to begin again" submissions 2
+scancel --signal=TERM --batch "$job"
+until_true 120 "job $job to stop" in_state "$job" FAILED
+[[ -z "$(ls -A "$work/results" | grep -v '^quick$')" ]] || fail "a stopped job left files behind"
+left() { ! pgrep --full "espalier-(worker|coordinator).*espalier-$job-" >/dev/null; }
+until_true 30 "all programs to end" left
+echo "ok: a job is requeued, and SIGTERM stops all of it"
