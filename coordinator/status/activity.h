@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 
+#include "coordinator/jobs/actions.h"
 #include "coordinator/jobs/types.h"
 
 namespace espalier {
