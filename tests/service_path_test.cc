@@ -131,7 +131,7 @@ TEST(ServicePathTest, CancelledJobLeavesNothingAndTheNextOneRuns) {
   control->Release();
   const v1::Job next = cluster.Run(OrchardJob(folder / "next"));
   EXPECT_EQ(next.state(), v1::JOB_STATE_SUCCEEDED) << next.error();
-  EXPECT_TRUE(std::filesystem::is_empty(folder / "cancelled"));
+  WaitUntilEmpty(folder / "cancelled");
 }
 
 TEST(ServicePathTest, JobsOneAfterTheOtherOnTheSameWorkers) {
@@ -168,7 +168,7 @@ TEST(ServicePathTest, ModelWithoutWeightsFailsTheJobWithItsName) {
   const v1::Job job = cluster.Run(spec);
   EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
   EXPECT_THAT(job.error(), HasSubstr("no-weights has no weights"));
-  EXPECT_TRUE(std::filesystem::is_empty(folder / "failed"));
+  WaitUntilEmpty(folder / "failed");
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "client/testing/cli_fixture.h"
 
+#include <chrono>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/testing/small_model.h"
@@ -61,7 +63,12 @@ Finished CliTest::Espalier(const std::vector<std::string>& arguments) const {
 }
 
 void CliTest::ExpectNothingLeft() const {
+  // A coordinator removes what it began right after it said so.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   for (const std::filesystem::path& folder : {results(), folder_ / "tmp"}) {
+    while (!std::filesystem::is_empty(folder) && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::yield();
+    }
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
       ADD_FAILURE() << entry.path() << " was left behind";
     }

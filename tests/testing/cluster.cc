@@ -115,6 +115,17 @@ std::map<std::string, std::string> ReadResult(const fs::path& folder) {
   return files;
 }
 
+void WaitUntilEmpty(const fs::path& folder) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!fs::is_empty(folder)) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      ADD_FAILURE() << folder << " is not empty after a minute";
+      return;
+    }
+    std::this_thread::yield();
+  }
+}
+
 fs::path FreshFolder() {
   const ::testing::TestInfo& test = *::testing::UnitTest::GetInstance()->current_test_info();
   std::string name = std::string(test.test_suite_name()) + "." + test.name();

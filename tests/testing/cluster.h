@@ -45,6 +45,9 @@ JobSpec OrchardJob(const std::filesystem::path& output);
 // Every file of a result folder by its relative name, but for report.json, which holds times.
 std::map<std::string, std::string> ReadResult(const std::filesystem::path& folder);
 
+// Until the folder holds nothing: a job's unfinished result is removed right after its last event.
+void WaitUntilEmpty(const std::filesystem::path& folder);
+
 // An empty folder of the running test.
 std::filesystem::path FreshFolder();
 

@@ -278,21 +278,18 @@ TEST(EngineTest, OutOfMemoryIsAnErrorAndTheEngineLivesOn) {
   const TokenSequences large = RandomTokens(config, 1, 65536, 2);
   const auto before = engine->Evaluate(subnet, small);
   ASSERT_TRUE(before.ok()) << before.status();
-  // The residual stream takes 19 MB, queries, keys and values 34 MB, the attention's output 17 MB:
-  // another one fails each time. Always with a few megabytes left, because libtorch's kernel
-  // generator crashes when it cannot map a page for its code.
-  for (const int64_t mebibytes : {8, 24, 40, 56}) {
-    absl::Status status;
-    {
-      const MemoryLimit limit(mebibytes << 20);
-      status = engine->Evaluate(subnet, large).status();
-    }
-    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-    EXPECT_THAT(status.message(), HasSubstr("evaluating a subnet: out of memory"));
-    const auto after = engine->Evaluate(subnet, small);
-    ASSERT_TRUE(after.ok()) << after.status();
-    EXPECT_EQ((*after)[0].nll_sum, (*before)[0].nll_sum);
+  // The residual stream alone takes 19 MB. A few are left, because libtorch's kernel generator
+  // crashes when it cannot map a page for its code.
+  absl::Status status;
+  {
+    const MemoryLimit limit(8 << 20);
+    status = engine->Evaluate(subnet, large).status();
   }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(status.message(), HasSubstr("evaluating a subnet: out of memory"));
+  const auto after = engine->Evaluate(subnet, small);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ((*after)[0].nll_sum, (*before)[0].nll_sum);
 }
 
 #endif
