@@ -51,7 +51,7 @@ absl::Status WatchOnce(JobClient& client, const std::string& id, ProgressReporte
 
 absl::StatusOr<v1::Job> FollowJob(JobClient& client, const std::string& id,
                                   ProgressReporter& reporter, const FollowOptions& options,
-                                  std::stop_token stop) {
+                                  const std::stop_token& stop) {
   uint64_t last = 0;
   auto lost_at = steady_clock::time_point::max();  // since when no event has come
   while (true) {

@@ -25,7 +25,7 @@ struct FollowOptions {
 // after the last event seen. CANCELLED when `stop` is requested: the job itself goes on.
 absl::StatusOr<v1::Job> FollowJob(JobClient& client, const std::string& id,
                                   ProgressReporter& reporter, const FollowOptions& options,
-                                  std::stop_token stop);
+                                  const std::stop_token& stop);
 
 // OK for a job that succeeded, otherwise why it has no result.
 absl::Status JobOutcome(const v1::Job& job);

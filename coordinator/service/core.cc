@@ -101,6 +101,7 @@ absl::Status CoordinatorCore::RestoreJob(const StoredJobRow& row) {
   if (row.final) {
     ESPALIER_ASSIGN_OR_RETURN(const JobView view, FinishedJobFromRow(row, start_unix_ms_));
     brain_.RestoreFinished(view, row.job.idempotency_key);
+    archived_.insert(id);
     return absl::OkStatus();
   }
   ESPALIER_ASSIGN_OR_RETURN(StoredJob job, StoredJobFromRow(row, start_unix_ms_));
@@ -121,15 +122,15 @@ absl::Status CoordinatorCore::RestoreJob(const StoredJobRow& row) {
 }
 
 // The events of a job that ended in an earlier life are read when somebody asks for them.
-absl::Status CoordinatorCore::LoadEvents(JobId job) {
+absl::Status CoordinatorCore::LoadEvents(JobId job) const {
   {
     MutexLock lock(&mutex_);
     ESPALIER_RETURN_IF_ERROR(brain_.Job(job).status());
-    if (store_ == nullptr || logs_.Has(job)) return absl::OkStatus();
+    if (archived_.count(job) == 0) return absl::OkStatus();
   }
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<std::string> events, store_->Events(job));
   MutexLock lock(&mutex_);
-  if (logs_.Has(job)) return absl::OkStatus();
+  if (archived_.erase(job) == 0) return absl::OkStatus();  // somebody else was faster
   return logs_.Restore(job, events, /*final=*/true);
 }
 

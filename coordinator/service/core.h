@@ -12,6 +12,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -105,7 +106,7 @@ class CoordinatorCore : public StatusSource {
   absl::Status AwaitStored(uint64_t ticket);
   StoreBatch BatchOf(const Actions& actions) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RestoreJob(const StoredJobRow& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status LoadEvents(JobId job) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status LoadEvents(JobId job) const ABSL_LOCKS_EXCLUDED(mutex_);
   void CarryOut(const Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const RecordJob&) {}  // stored already
   void Do(const RecordFact&) {}
@@ -138,7 +139,9 @@ class CoordinatorCore : public StatusSource {
   CondVar stopped_;
   mutable CondVar activity_changed_;
   Brain brain_ ABSL_GUARDED_BY(mutex_);
-  EventLogs logs_ ABSL_GUARDED_BY(mutex_);
+  mutable EventLogs logs_ ABSL_GUARDED_BY(mutex_);
+  // Jobs that ended in an earlier life and whose events are still only in the store.
+  mutable std::set<JobId> archived_ ABSL_GUARDED_BY(mutex_);
   std::map<WorkerKey, std::shared_ptr<WorkerStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<JobId, JobData> jobs_ ABSL_GUARDED_BY(mutex_);  // unfinished ones
   WorkerKey last_key_ ABSL_GUARDED_BY(mutex_) = 0;

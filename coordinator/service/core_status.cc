@@ -1,37 +1,19 @@
 // What the core shows to the status endpoint.
 #include "common/status_macros.h"
 #include "coordinator/service/core.h"
+#include "coordinator/service/messages.h"
 
 namespace espalier {
 namespace {
 
-JobPhase PhaseFromMessage(v1::JobPhase phase) {
-  switch (phase) {
-    case v1::JOB_PHASE_CALIBRATE:
-      return JobPhase::kCalibrate;
-    case v1::JOB_PHASE_INITIALIZE:
-      return JobPhase::kInitialize;
-    case v1::JOB_PHASE_SEARCH:
-      return JobPhase::kSearch;
-    case v1::JOB_PHASE_REFORM:
-      return JobPhase::kReform;
-    case v1::JOB_PHASE_EVALUATE:
-      return JobPhase::kEvaluate;
-    case v1::JOB_PHASE_EXPORT:
-      return JobPhase::kExport;
-    default:
-      return JobPhase::kLoad;
-  }
-}
-
 JobEventView EventView(const v1::JobEvent& event) {
-  const v1::Progress& progress = event.progress();
+  const ProgressView progress = ProgressFromMessage(event.progress());
   return {.unix_ms = event.unix_ms(),
-          .phase = PhaseFromMessage(progress.phase()),
-          .done = progress.done(),
-          .generation = progress.generation(),
-          .best_perplexity = progress.best_perplexity(),
-          .ratio = progress.ratio(),
+          .phase = progress.phase,
+          .done = progress.done,
+          .generation = progress.generation,
+          .best_perplexity = progress.best_perplexity,
+          .ratio = progress.ratio,
           .message = event.message()};
 }
 
@@ -49,6 +31,7 @@ StatusSnapshot CoordinatorCore::Look() const {
 }
 
 absl::StatusOr<JobDetail> CoordinatorCore::LookAt(JobId job) const {
+  ESPALIER_RETURN_IF_ERROR(LoadEvents(job));
   JobDetail detail;
   std::vector<std::shared_ptr<const v1::JobEvent>> events;
   {

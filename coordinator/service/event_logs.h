@@ -30,7 +30,6 @@ class EventLogs {
   // The events of a job of an earlier life, as bytes, before anything else about it. DATA_LOSS for
   // bytes that are no event.
   absl::Status Restore(JobId job, const std::vector<std::string>& events, bool final);
-  bool Has(JobId job) const { return logs_.count(job) > 0; }
   // Offers the events with numbers above `after`, and those to come. Requires a known job.
   void Follow(JobId job, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);
