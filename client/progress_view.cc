@@ -199,8 +199,8 @@ std::string RenderFinishedPhase(const v1::Progress& last, double seconds, PhaseO
 
 std::string RenderPlainLine(const v1::Progress& progress) {
   const std::vector<std::string> fields = Fields(progress, false);
-  const std::string line(
-      progress.phase() == v1::JOB_PHASE_UNSPECIFIED ? "Queued" : PhaseTitle(progress.phase()));
+  std::string line(progress.phase() == v1::JOB_PHASE_UNSPECIFIED ? "Queued"
+                                                                 : PhaseTitle(progress.phase()));
   if (fields.empty()) return line;
   return absl::StrCat(line, ": ", absl::StrJoin(fields, ", "));
 }

@@ -49,7 +49,8 @@ void PrintResult(const v1::Job& job, bool json) {
 
 // Follows the job until its end or the first Ctrl-C, which leaves it running.
 absl::StatusOr<v1::Job> Follow(JobClient& client, const std::string& id,
-                               const Interrupts& interrupts, bool quiet, FollowOptions options) {
+                               const Interrupts& interrupts, bool quiet,
+                               const FollowOptions& options) {
   const auto reporter = MakeStderrReporter(quiet);
   auto job = FollowJob(client, id, *reporter, options, interrupts.token());
   reporter->Finish();

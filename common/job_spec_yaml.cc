@@ -163,7 +163,7 @@ std::optional<T> ParseWhole(std::string_view text) {
 
 class Reader {
  public:
-  Reader(std::string_view source, YAML::Node root) : source_(source) { Open("", std::move(root)); }
+  Reader(std::string_view source, const YAML::Node& root) : source_(source) { Open("", root); }
 
   template <typename Body>
   void Group(std::string_view key, std::string_view shorthand, Body body) {

@@ -1,5 +1,6 @@
 #include "common/model_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <system_error>
 #include <utility>
@@ -18,7 +19,7 @@ using Json = nlohmann::json;
 constexpr int64_t kMaxLayers = int64_t{1} << 12;
 constexpr int64_t kMaxHidden = int64_t{1} << 20;
 constexpr int64_t kMaxHeads = int64_t{1} << 16;
-constexpr int64_t kMaxQueryRows = int64_t{1} << 24;  // H·h
+constexpr int64_t kMaxQueryRows = int64_t{1} << 24;  // H·h; so no count of parameters overflows
 constexpr int64_t kMaxIntermediate = int64_t{1} << 22;
 constexpr int64_t kMaxVocabulary = int64_t{1} << 26;
 constexpr int64_t kMaxPositions = int64_t{1} << 40;
@@ -228,8 +229,10 @@ absl::Status ReadHeads(const ObjectReader& reader, ModelConfig* config) {
                           absl::StrCat("must divide hidden_size, ", config->hidden_size,
                                        ", unless \"head_dim\" is given"));
   }
-  ESPALIER_ASSIGN_OR_RETURN(config->head_dim, reader.Size("head_dim", kMaxHidden,
-                                                          config->hidden_size / config->num_heads));
+  ESPALIER_ASSIGN_OR_RETURN(
+      config->head_dim,
+      reader.Size("head_dim", std::max<int64_t>(1, kMaxQueryRows / config->num_heads),
+                  config->hidden_size / config->num_heads));
   if (config->head_dim % 2 != 0) {
     return reader.Invalid("head_dim", config->head_dim,
                           "must be even: rotary embeddings turn pairs of dims");

@@ -70,10 +70,10 @@ absl::StatusOr<Perplexities> RunStages() {
 
   ESPALIER_ASSIGN_OR_RETURN(const std::shared_ptr<const Calibration> calibration,
                             engine->Calibrate(calibration_text));
-  ESPALIER_ASSIGN_OR_RETURN(UnitScores scores,
+  ESPALIER_ASSIGN_OR_RETURN(const UnitScores scores,
                             engine->Importance(*calibration, spec.importance_damping));
   ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<EvolutionarySearch> search,
-                            EvolutionarySearch::Create(config, spec, std::move(scores)));
+                            EvolutionarySearch::Create(config, spec, scores));
   while (!search->Done()) {
     std::vector<double> fitness;
     for (const Candidate& candidate : search->Generation()) {

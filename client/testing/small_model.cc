@@ -145,7 +145,7 @@ void WriteTestFile(const std::filesystem::path& path, const std::string& content
 }
 
 std::filesystem::path NewTestFolder(const std::string& name) {
-  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
+  std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;

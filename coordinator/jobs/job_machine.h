@@ -79,7 +79,7 @@ class JobMachine {
 
   void StartCalibration(const Step& step, const std::string& worker);
   absl::Status AcceptScores(const Step& step, WorkerKey worker, const CalibrateResult& result);
-  void StartSearch(const Step& step, UnitScores scores);
+  void StartSearch(const Step& step, const UnitScores& scores);
   void NextGeneration(const Step& step);
   absl::Status AcceptCandidate(const Step& step, const WorkItem& item,
                                const EvaluateResult& result);

@@ -63,9 +63,9 @@ absl::Status JobMachine::AcceptScores(const Step& step, WorkerKey worker,
 
 // ---- INITIALIZE and SEARCH ----
 
-void JobMachine::StartSearch(const Step& step, UnitScores scores) {
+void JobMachine::StartSearch(const Step& step, const UnitScores& scores) {
   absl::StatusOr<std::unique_ptr<EvolutionarySearch>> search =
-      searches_->Create(job_->config, job_->spec, std::move(scores));
+      searches_->Create(job_->config, job_->spec, scores);
   if (!search.ok()) return Fail(step, std::string(search.status().message()));
   search_ = *std::move(search);
   NextGeneration(step);

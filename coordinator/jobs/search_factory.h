@@ -13,18 +13,16 @@ class SearchFactory {
  public:
   virtual ~SearchFactory() = default;
   // As EvolutionarySearch::Create.
-  virtual absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
-                                                                     const JobSpec& spec,
-                                                                     UnitScores scores) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(
+      const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const = 0;
 };
 
 // EvolutionarySearch::Create itself.
 class EvolutionarySearchFactory : public SearchFactory {
  public:
-  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
-                                                             const JobSpec& spec,
-                                                             UnitScores scores) const override {
-    return EvolutionarySearch::Create(config, spec, std::move(scores));
+  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(
+      const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const override {
+    return EvolutionarySearch::Create(config, spec, scores);
   }
 };
 

@@ -208,7 +208,7 @@ std::string_view OriginName(Origin origin) {
 }
 
 absl::StatusOr<std::unique_ptr<EvolutionarySearch>> EvolutionarySearch::Create(
-    const ModelConfig& config, const JobSpec& spec, UnitScores scores) {
+    const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) {
   ESPALIER_RETURN_IF_ERROR(CheckCounts(spec.search));
   ESPALIER_RETURN_IF_ERROR(search::CheckUnitScores(scores, config));
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<const SearchSpace> space,

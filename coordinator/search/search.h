@@ -28,6 +28,7 @@ struct CandidateId {
   int64_t generation = 0;
   int64_t slot = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the defaulted operator for a null.
   friend auto operator<=>(const CandidateId&, const CandidateId&) = default;
 };
 
@@ -50,7 +51,7 @@ class EvolutionarySearch {
   // exists within the search space, saying what to relax.
   static absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
                                                                     const JobSpec& spec,
-                                                                    UnitScores scores);
+                                                                    const UnitScores& scores);
   virtual ~EvolutionarySearch() = default;
 
   // Generation 0's slot 0: the highest-scoring units at equal ratio in every layer.

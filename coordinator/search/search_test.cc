@@ -27,8 +27,8 @@ using ::testing::HasSubstr;
 using Generations = std::vector<std::vector<Candidate>>;
 
 std::unique_ptr<EvolutionarySearch> MustCreate(const ModelConfig& config, const JobSpec& spec,
-                                               UnitScores scores) {
-  auto search = EvolutionarySearch::Create(config, spec, std::move(scores));
+                                               const UnitScores& scores) {
+  auto search = EvolutionarySearch::Create(config, spec, scores);
   EXPECT_TRUE(search.ok()) << search.status();
   return search.ok() ? *std::move(search) : nullptr;
 }

@@ -6,7 +6,7 @@
 
 namespace espalier {
 
-void EventLogs::Append(JobId job, std::shared_ptr<const v1::JobEvent> event, bool final) {
+void EventLogs::Append(JobId job, const std::shared_ptr<const v1::JobEvent>& event, bool final) {
   Log& log = logs_[job];
   log.events.push_back(event);
   for (const auto& sink : log.sinks) sink->Offer(event);

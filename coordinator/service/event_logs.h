@@ -26,7 +26,7 @@ class EventSink {
 class EventLogs {
  public:
   // Events come in the order of their numbers, from 1; after a final one the job's sinks end.
-  void Append(JobId job, std::shared_ptr<const v1::JobEvent> event, bool final);
+  void Append(JobId job, const std::shared_ptr<const v1::JobEvent>& event, bool final);
   // The events of a job of an earlier life, as bytes, before anything else about it. DATA_LOSS for
   // bytes that are no event.
   absl::Status Restore(JobId job, const std::vector<std::string>& events, bool final);

@@ -164,7 +164,7 @@ absl::Status ResultFolder::Finish(const FinishOutput& order) {
     MutexLock lock(&commit_mutex_);
     if (abandoned_) return absl::CancelledError("the job was cancelled");
   }
-  const absl::Status committed = directory_->Commit();
+  absl::Status committed = directory_->Commit();
   if (absl::IsAlreadyExists(committed) && IsThere(order)) return absl::OkStatus();
   return committed;
 }

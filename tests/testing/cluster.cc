@@ -130,7 +130,7 @@ fs::path FreshFolder() {
   const ::testing::TestInfo& test = *::testing::UnitTest::GetInstance()->current_test_info();
   std::string name = std::string(test.test_suite_name()) + "." + test.name();
   for (char& c : name) c = c == '/' ? '-' : c;
-  const fs::path folder = fs::path(::testing::TempDir()) / name;
+  fs::path folder = fs::path(::testing::TempDir()) / name;
   fs::remove_all(folder);
   fs::create_directories(folder);
   return folder;

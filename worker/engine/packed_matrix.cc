@@ -24,7 +24,7 @@ constexpr int64_t kDepth = 512;
 template <typename Element>
 bool ProbeBlockKernel() {
 #if defined(CPUBLAS_BRGEMM_F32F32F32) && defined(CPUBLAS_BRGEMM_BF16BF16F32)
-  constexpr int kSize = 16;
+  constexpr size_t kSize = 16;
   const std::vector<Element> a(kSize * kSize, Element(1));
   const std::vector<Element> b(kSize * 64, Element(1));
   std::vector<float> c(kSize * 64, 0);
@@ -34,7 +34,7 @@ bool ProbeBlockKernel() {
   } catch (const std::exception&) {
     return false;
   }
-  return c.front() == kSize && c.back() == kSize;
+  return c.front() == float{kSize} && c.back() == float{kSize};
 #else
   return false;
 #endif

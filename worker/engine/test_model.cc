@@ -31,7 +31,7 @@ ModelConfig TestConfig(int64_t num_heads, int64_t num_kv_heads, bool tied) {
 
 std::filesystem::path WriteTestModel(const ModelConfig& config, uint64_t seed,
                                      const std::string& name) {
-  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
+  std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
   std::filesystem::create_directories(folder);
   nlohmann::json json = {{"architectures", {"LlamaForCausalLM"}},
                          {"model_type", "llama"},

@@ -50,7 +50,9 @@ void BrainHarness::AnswerWith(SendTask task, const Outcome& outcome) {
                       .seconds = 0.5});
 }
 
-void BrainHarness::Answer(SendTask task) { AnswerWith(task, FakeAnswer(task.work, task.model)); }
+void BrainHarness::Answer(const SendTask& task) {
+  AnswerWith(task, FakeAnswer(task.work, task.model));
+}
 
 void BrainHarness::FailWith(SendTask task, const absl::Status& status) {
   std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });

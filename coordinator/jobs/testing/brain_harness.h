@@ -36,7 +36,7 @@ class BrainHarness {
   void Heartbeat(WorkerKey worker, TaskId task, double progress);
 
   // The right answer, or an error, to a task. By value: it may be an element of open().
-  void Answer(SendTask task);
+  void Answer(const SendTask& task);
   void AnswerWith(SendTask task, const Outcome& outcome);
   void FailWith(SendTask task, const absl::Status& status);
 

@@ -157,7 +157,7 @@ WorkerInfo Info(const std::string& name) {
 }
 
 absl::StatusOr<std::unique_ptr<EvolutionarySearch>> FakeSearchFactory::Create(
-    const ModelConfig& config, const JobSpec& spec, UnitScores) const {
+    const ModelConfig& config, const JobSpec& spec, const UnitScores&) const {
   return std::make_unique<FakeSearch>(config, spec);
 }
 

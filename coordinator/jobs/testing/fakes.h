@@ -21,9 +21,8 @@ inline constexpr char kTestVersion[] = "1.2.3";
 // every fitness value reported before, so one wrong value changes all that follows.
 class FakeSearchFactory : public SearchFactory {
  public:
-  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(const ModelConfig& config,
-                                                             const JobSpec& spec,
-                                                             UnitScores scores) const override;
+  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(
+      const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const override;
 };
 
 std::string FakeModelHash(const std::string& path);

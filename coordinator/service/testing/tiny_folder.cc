@@ -76,7 +76,7 @@ std::string Words(int count, int step) {
 }  // namespace
 
 fs::path MakeTinyFolder(const std::string& name) {
-  const fs::path folder = fs::path(::testing::TempDir()) / name;
+  fs::path folder = fs::path(::testing::TempDir()) / name;
   fs::remove_all(folder);
   fs::create_directories(folder / "model");
   Write(folder / "model" / "config.json", kConfigJson);
