@@ -74,7 +74,7 @@ class Upload : public ArtifactWriter {
 
   absl::Status Finish() {
     finished_ = true;
-    const absl::Status status = FromGrpcStatus(stream_->Finish());
+    absl::Status status = FromGrpcStatus(stream_->Finish());
     if (status.ok()) return status;
     return absl::Status(status.code(), absl::StrCat("upload of ", name_, ": ", status.message()));
   }

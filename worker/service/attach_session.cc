@@ -26,14 +26,14 @@ AttachSession::AttachSession(v1::WorkerService::StubInterface* stub, v1::Hello h
 absl::Status AttachSession::Run(Clock::time_point welcome_deadline) {
   const std::unique_ptr<Stream> stream = stub_->Attach(&context_);
   std::thread writer([&] { Write(stream.get(), welcome_deadline); });
-  const absl::Status protocol = Read(stream.get());
+  absl::Status protocol = Read(stream.get());
   {
     MutexLock lock(&mutex_);
     ended_ = true;
     changed_.NotifyAll();
   }
   writer.join();
-  const absl::Status status = FromGrpcStatus(stream->Finish());
+  absl::Status status = FromGrpcStatus(stream->Finish());
   if (!protocol.ok()) return protocol;
   MutexLock lock(&mutex_);
   if (welcome_overdue_) {

@@ -152,7 +152,7 @@ absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
 absl::Status TaskExecutor::Timed(v1::TaskResult* result,
                                  const std::function<absl::Status()>& work) {
   const auto start = options_.now();
-  const absl::Status status = work();
+  absl::Status status = work();
   result->set_seconds(std::chrono::duration<double>(options_.now() - start).count());
   return status;
 }

@@ -112,7 +112,7 @@ class WorkerImpl : public Worker {
     Clock::duration backoff = kFirstBackoff;
     ConnectionDoctor doctor(options_.coordinator, options_.security);
     while (true) {
-      const absl::Status connected = AwaitConnection(
+      absl::Status connected = AwaitConnection(
           channel_, deadline, [this] { return stopping(); }, &doctor);
       if (stopping()) return absl::OkStatus();
       if (absl::IsUnauthenticated(connected)) return connected;
@@ -146,7 +146,7 @@ class WorkerImpl : public Worker {
             .message = [this](const v1::CoordinatorMessage& message) { OnMessage(message); },
             .heartbeat = [this] { return runner_.Heartbeat(); }});
     if (!SetSession(session)) return absl::CancelledError("stopped");
-    const absl::Status status = session->Run(std::min(deadline, Clock::now() + kWelcomeTimeout));
+    absl::Status status = session->Run(std::min(deadline, Clock::now() + kWelcomeTimeout));
     SetSession(nullptr);
     runner_.EndEpoch();
     *welcomed = session->welcomed();

@@ -272,7 +272,7 @@ class FakeEngine : public Engine {
   const std::shared_ptr<FakeEngineControl> control_;
 };
 
-EngineLoader FakeEngineLoader(std::shared_ptr<FakeEngineControl> control) {
+EngineLoader FakeEngineLoader(const std::shared_ptr<FakeEngineControl>& control) {
   return [control](const std::filesystem::path& model,
                    const EngineOptions&) -> absl::StatusOr<std::unique_ptr<Engine>> {
     ESPALIER_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(model));

@@ -52,7 +52,7 @@ class FakeEngineControl {
 
  private:
   friend class FakeEngine;
-  friend EngineLoader FakeEngineLoader(std::shared_ptr<FakeEngineControl> control);
+  friend EngineLoader FakeEngineLoader(const std::shared_ptr<FakeEngineControl>& control);
 
   void EngineCreated();
   void EngineDestroyed();
@@ -75,7 +75,7 @@ class FakeEngineControl {
 };
 
 // Loads any model folder; of its content only config.json matters.
-EngineLoader FakeEngineLoader(std::shared_ptr<FakeEngineControl> control);
+EngineLoader FakeEngineLoader(const std::shared_ptr<FakeEngineControl>& control);
 
 // What the fake answers for one sequence. Falls with the subnet's size; reformation helps.
 double FakeNll(const Subnet& subnet, const ModelConfig& config, const int32_t* tokens,
