@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/job_spec.h"
 #include "common/version.h"
+#include "coordinator/jobs/result_files.h"
 #include "coordinator/status/history.h"
 
 namespace espalier {
@@ -18,7 +19,7 @@ using Json = nlohmann::json;
 Json Known(double value) { return std::isfinite(value) && value > 0 ? Json(value) : Json(nullptr); }
 
 Json ProgressJson(const ProgressView& view) {
-  return {{"phase", JobPhaseName(view.phase)},
+  return {{"phase", PhaseName(view.phase)},
           {"done", view.done},
           {"total", view.total},
           {"unit", view.unit},
@@ -160,26 +161,6 @@ std::string_view JobStateName(JobState state) {
       return "failed";
     case JobState::kCancelled:
       return "cancelled";
-  }
-  return "unknown";
-}
-
-std::string_view JobPhaseName(JobPhase phase) {
-  switch (phase) {
-    case JobPhase::kLoad:
-      return "load";
-    case JobPhase::kCalibrate:
-      return "calibrate";
-    case JobPhase::kInitialize:
-      return "initialize";
-    case JobPhase::kSearch:
-      return "search";
-    case JobPhase::kReform:
-      return "reform";
-    case JobPhase::kEvaluate:
-      return "evaluate";
-    case JobPhase::kExport:
-      return "export";
   }
   return "unknown";
 }

@@ -25,7 +25,6 @@ nlohmann::json ErrorJson(std::string_view message);
 std::string JsonText(const nlohmann::json& json);
 
 std::string_view JobStateName(JobState state);  // "queued", ...
-std::string_view JobPhaseName(JobPhase phase);  // "load", ...
 
 }  // namespace espalier
 
