@@ -58,6 +58,12 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
   command.add_option("--precision", flags.precision, "float32 (default) or bfloat16")
       ->option_text("TYPE")
       ->group("Job");
+  command
+      .add_option("--stages", flags.stages,
+                  "Workers that hold the model together, each some of its layers (default: the "
+                  "fewest whose memory it fits)")
+      ->option_text("S")
+      ->group("Job");
   command.add_option("--generations", flags.generations, "Generations of the search (default 50)")
       ->option_text("N")
       ->group("Search effort");
@@ -97,6 +103,7 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
   Override(flags.output, spec.output);
   Override(flags.ratio, spec.ratio);
   Override(flags.seed, spec.seed);
+  Override(flags.stages, spec.stages);
   Override(flags.generations, spec.search.generations);
   Override(flags.sequence_length, spec.sequence_length);
   Override(flags.calibration_sequences, spec.calibration_sequences);

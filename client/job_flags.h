@@ -26,6 +26,7 @@ struct JobFlags {
   std::optional<std::string> output;
   std::optional<double> ratio;
   std::optional<uint64_t> seed;
+  std::optional<int64_t> stages;
   std::optional<int64_t> generations;
   std::optional<int64_t> population;
   std::optional<int64_t> sequence_length;

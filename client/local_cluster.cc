@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     WorkerOptions worker;
     worker.coordinator = cluster->address();
     worker.name = absl::StrCat("local-", i + 1);
+    worker.stage_listen = absl::StrCat("unix:", (directory.path() / worker.name).string());
     worker.device = options.device;
     worker.threads =
         options.threads > 0 ? options.threads : ThreadsPerWorker(cores, options.workers);

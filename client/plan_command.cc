@@ -50,7 +50,6 @@ struct PlanFlags {
   std::optional<double> teraflops;
   double utilisation = kDefaultUtilisation;
   int64_t devices = 1;
-  int64_t stages = 0;
   int threads = 0;
 };
 
@@ -59,12 +58,6 @@ void AddDeviceFlags(CLI::App& command, PlanFlags& flags) {
   constexpr int kMostDevices = 65536;
   command.add_option("--devices", flags.devices, "How many there are, one worker each (default 1)")
       ->option_text("N")
-      ->check(CLI::Range(1, kMostDevices))
-      ->group(kGroup);
-  command
-      .add_option("--stages", flags.stages,
-                  "Devices that hold one model together (default: the fewest that fit)")
-      ->option_text("S")
       ->check(CLI::Range(1, kMostDevices))
       ->group(kGroup);
   command.add_option("--device-type", flags.type, "a100-40g, a100-80g or h100-80g")
@@ -168,7 +161,7 @@ int Plan(const PlanFlags& flags, bool json) {
   if (!device.ok()) return usage(device.status());
   job.options = {.device = *device,
                  .devices = flags.devices,
-                 .stages = flags.stages,
+                 .stages = job.spec.stages,
                  .eval_sequences = EvalSequences(job.spec),
                  .free_disk = GoesHere(flags) ? FreeDisk(job.spec.output) : 0};
   const auto plan = PlanJob(job.config, job.spec, job.options);

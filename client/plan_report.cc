@@ -104,11 +104,6 @@ std::string Notes(const PlannedJob& job) {
                     "Note: the held-out text could not be read and eval_text.sequences is 0: its "
                     "evaluation is left out.\n");
   }
-  if (job.plan.stages.size() > 1) {
-    absl::StrAppend(&notes,
-                    "Note: stages are planned only. Today every worker holds the whole model, so "
-                    "this job cannot run in stages yet.\n");
-  }
   if (job.options.device.gpu) {
     absl::StrAppend(&notes, "Note: Espalier has not been measured on GPUs.\n");
   }
@@ -164,29 +159,28 @@ std::string PlanReport(const PlannedJob& job) {
 
 nlohmann::ordered_json PlanToJson(const PlannedJob& job) {
   const JobPlan& plan = job.plan;
-  nlohmann::ordered_json json = {
-      {"model", job.spec.model},
-      {"precision", std::string(PrecisionName(job.spec.precision))},
-      {"ratio", job.spec.ratio},
-      {"dense_parameters", plan.dense_parameters},
-      {"target_parameters", std::llround(plan.target_parameters)},
-      {"device", DeviceJson(job)},
-      {"replicas", plan.replicas},
-      {"smallest_stages", plan.smallest_stages},
-      {"stages", nlohmann::ordered_json::array()},
-      {"dense_candidate_flops", plan.dense_candidate_flops},
-      {"candidate_flops", plan.candidate_flops},
-      {"candidate_seconds", plan.candidate_seconds},
-      {"candidates", plan.candidates},
-      {"candidates_per_hour", plan.candidates_per_hour},
-      {"phases", nlohmann::ordered_json::array()},
-      {"seconds", plan.seconds},
-      {"compact_bytes", plan.compact_bytes},
-      {"padded_bytes", plan.padded_bytes},
-      {"fits", plan.fits()},
-      // Workers hold whole models today; plans in several stages are for later.
-      {"runs_today", plan.fits() && plan.stages.size() == 1 && !job.options.device.gpu},
-      {"advice", job.advice}};
+  nlohmann::ordered_json json = {{"model", job.spec.model},
+                                 {"precision", std::string(PrecisionName(job.spec.precision))},
+                                 {"ratio", job.spec.ratio},
+                                 {"dense_parameters", plan.dense_parameters},
+                                 {"target_parameters", std::llround(plan.target_parameters)},
+                                 {"device", DeviceJson(job)},
+                                 {"replicas", plan.replicas},
+                                 {"smallest_stages", plan.smallest_stages},
+                                 {"stages", nlohmann::ordered_json::array()},
+                                 {"dense_candidate_flops", plan.dense_candidate_flops},
+                                 {"candidate_flops", plan.candidate_flops},
+                                 {"candidate_seconds", plan.candidate_seconds},
+                                 {"candidates", plan.candidates},
+                                 {"candidates_per_hour", plan.candidates_per_hour},
+                                 {"phases", nlohmann::ordered_json::array()},
+                                 {"seconds", plan.seconds},
+                                 {"compact_bytes", plan.compact_bytes},
+                                 {"padded_bytes", plan.padded_bytes},
+                                 {"fits", plan.fits()},
+                                 // GPUs have not been measured.
+                                 {"runs_today", plan.fits() && !job.options.device.gpu},
+                                 {"advice", job.advice}};
   for (const StagePlan& stage : plan.stages) json["stages"].push_back(StageJson(stage));
   for (const PhasePlan& phase : plan.phases) {
     json["phases"].push_back(

@@ -188,6 +188,10 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const fs::pat
 MappedFile::MappedFile(fs::path path, const char* data, size_t size)
     : path_(std::move(path)), data_(data), size_(size) {}
 
+void MappedFile::ReleasePages() const {
+  if (data_ != nullptr) madvise(const_cast<char*>(data_), size_, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (size_ > 0) munmap(const_cast<char*>(data_), size_);
 }

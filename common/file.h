@@ -28,6 +28,8 @@ class MappedFile {
 
   std::string_view bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
+  // Pages that were read leave the process's memory; they come back when they are read again.
+  void ReleasePages() const;
 
  private:
   MappedFile(std::filesystem::path path, const char* data, size_t size);

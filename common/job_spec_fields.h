@@ -97,6 +97,7 @@ void VisitJobSpec(Visitor& v, Spec& spec) {
             Range<int64_t>{2, kMaxCount, /*open=*/false, /*zero=*/true});
   v.Group("target", "ratio", [&] { VisitTarget(v, spec); });
   v.Seed("seed", spec.seed);
+  v.Integer("stages", spec.stages, kCountOrNone);
   v.Text("output", spec.output);
   v.Group("calibration", "", [&] {
     v.Integer("sequences", spec.calibration_sequences, kCount);

@@ -1,15 +1,11 @@
 #include "common/model_folder.h"
 
-#include <algorithm>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "common/file.h"
 #include "common/model_tensors.h"
-#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -55,35 +51,6 @@ absl::Status CheckTensors(const ModelFolder& folder, const Subnet& masks) {
   return absl::OkStatus();
 }
 
-Subnet MasksOf(const ModelFolder& folder) {
-  return folder.masks.has_value() ? *folder.masks : Subnet::Dense(folder.config);
-}
-
-std::string TensorHash(const std::string& name, const TensorView& view) {
-  Sha256 hash;
-  hash.Update(absl::StrCat(name, "\n", std::string(DTypeName(view.dtype)), "\n",
-                           absl::StrJoin(view.shape, ","), "\n"));
-  hash.Update(view.bytes);
-  return hash.HexDigest();
-}
-
-// What the tensors alone do not say: numbers of heads, epsilon, rotary frequencies, and a compact
-// folder's masks.
-std::string ConfigLine(const ModelFolder& folder) {
-  const ModelConfig& config = folder.config;
-  std::string line = absl::StrFormat(
-      "heads %d kv_heads %d head_dim %d rms_norm_eps %.17g rope_theta %.17g", config.num_heads,
-      config.num_kv_heads, config.head_dim, config.rms_norm_eps, config.rope_theta);
-  if (config.rope_scaling.has_value()) {
-    const Llama3RopeScaling& scaling = *config.rope_scaling;
-    absl::StrAppendFormat(&line, " llama3 %.17g %.17g %.17g %d", scaling.factor,
-                          scaling.low_freq_factor, scaling.high_freq_factor,
-                          scaling.original_max_position_embeddings);
-  }
-  if (folder.masks.has_value()) absl::StrAppend(&line, " masks ", Fingerprint(*folder.masks));
-  return line + "\n";
-}
-
 }  // namespace
 
 absl::StatusOr<ModelFolder> OpenModelFolder(const fs::path& path) {
@@ -96,7 +63,7 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const fs::path& path) {
   folder.path = path;
   ESPALIER_RETURN_IF_ERROR(ReadConfig(path / "config.json", &folder));
   ESPALIER_ASSIGN_OR_RETURN(folder.tensors, SafetensorsReader::OpenModel(path));
-  ESPALIER_RETURN_IF_ERROR(CheckTensors(folder, MasksOf(folder)));
+  ESPALIER_RETURN_IF_ERROR(CheckTensors(folder, folder.resident()));
   return folder;
 }
 
@@ -109,20 +76,6 @@ std::vector<std::string> TokenizerFiles(const fs::path& folder) {
     if (fs::is_regular_file(folder / name, ignored)) files.push_back(name);
   }
   return files;
-}
-
-std::string ModelHash(const ModelFolder& folder) {
-  std::vector<std::string> names;
-  for (const TensorSpec& spec : ExpectedTensors(folder.config, MasksOf(folder), DType::kFloat32)) {
-    names.push_back(spec.name);
-  }
-  std::sort(names.begin(), names.end());
-  Sha256 hash;
-  hash.Update(ConfigLine(folder));
-  for (const std::string& name : names) {
-    hash.Update(absl::StrCat(TensorHash(name, folder.tensors->Get(name).value()), "\n"));
-  }
-  return hash.HexDigest();
 }
 
 }  // namespace espalier

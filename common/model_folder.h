@@ -13,13 +13,16 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/model_config.h"
+#include "common/model_digest.h"
 #include "common/safetensors.h"
+#include "common/stage.h"
 #include "common/subnet.h"
 
 namespace espalier {
@@ -29,6 +32,8 @@ struct ModelFolder {
   ModelConfig config;           // of the dense model
   std::optional<Subnet> masks;  // of a compact folder
   std::shared_ptr<const SafetensorsReader> tensors;
+
+  Subnet resident() const { return masks.has_value() ? *masks : Subnet::Dense(config); }
 };
 
 // Opens either kind, and checks that every tensor that the model needs is there in its shape.
@@ -38,6 +43,10 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::filesystem::path& path);
 // embedding, per layer, final norm, lm_head unless tied. DType is `dtype` for all.
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Subnet& masks,
                                         DType dtype);
+// Those of them that belong to one stage; the ranges of a pipeline give all of them, in file order.
+// `masks` are the whole model's.
+std::vector<TensorSpec> StageTensors(const ModelConfig& config, const Subnet& masks, DType dtype,
+                                     const StageRange& range);
 
 // Dense row (or column) index of each row of a compact q (o's columns are the same) or k/v.
 std::vector<int64_t> QueryRows(const LayerMask& mask, const ModelConfig& config);
@@ -60,12 +69,14 @@ absl::Status WritePadded(const std::filesystem::path& compact, const std::filesy
 // Names of the files, among those that `folder` has, that a tokenizer needs to be used elsewhere.
 std::vector<std::string> TokenizerFiles(const std::filesystem::path& folder);
 
-// Names what a model computes: lower-case hexadecimal SHA-256 over a line with what the tensors
-// alone do not say (numbers of heads, epsilon, rotary frequencies, a compact folder's masks) and a
-// line for each tensor that the model needs, in the order of their names. The latter is the
-// tensor's own digest, of its name, type and shape ("name\nF32\n12,5\n") and its bytes, so that
-// digests of shards can be put together. Reads all weights. Requires a folder that OpenModelFolder
-// returned.
+// Names of the tensors that a stage computes with: its StageTensors, and on the last stage a tied
+// embedding too.
+std::set<std::string> StageTensorNames(const ModelConfig& config, const Subnet& masks,
+                                       const StageRange& range);
+
+// Both require a folder that OpenModelFolder returned. The first reads the stage's weights and no
+// others, the second all: the hash is that of the digest of the whole.
+ModelDigest DigestStage(const ModelFolder& folder, const StageRange& range);
 std::string ModelHash(const ModelFolder& folder);
 
 }  // namespace espalier

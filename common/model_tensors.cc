@@ -95,11 +95,16 @@ std::vector<int64_t> ModelTensor::KeptIndices(size_t dimension, const Subnet& ma
                                                  : KeyValueRows(mask, config);
 }
 
+bool ModelTensor::IsIn(const StageRange& range, const ModelConfig& config) const {
+  if (module != Module::kNone) return layer >= range.first && layer < range.end();
+  return name == kEmbeddingName ? HoldsEmbedding(range) : HoldsHead(range, config);
+}
+
 std::vector<ModelTensor> ModelTensors(const ModelConfig& config) {
   const std::vector<Dimension> vocabulary_by_hidden = {{config.vocab_size, Units::kAll},
                                                        {config.hidden_size, Units::kAll}};
   std::vector<ModelTensor> tensors;
-  tensors.push_back({.name = "model.embed_tokens.weight", .shape = vocabulary_by_hidden});
+  tensors.push_back({.name = kEmbeddingName, .shape = vocabulary_by_hidden});
   for (int64_t layer = 0; layer < config.num_layers; ++layer) AppendLayer(config, layer, &tensors);
   tensors.push_back({.name = "model.norm.weight", .shape = {{config.hidden_size, Units::kAll}}});
   if (!config.tie_word_embeddings) {
@@ -110,9 +115,14 @@ std::vector<ModelTensor> ModelTensors(const ModelConfig& config) {
 
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config, const Subnet& masks,
                                         DType dtype) {
+  return StageTensors(config, masks, dtype, WholeModel(config));
+}
+
+std::vector<TensorSpec> StageTensors(const ModelConfig& config, const Subnet& masks, DType dtype,
+                                     const StageRange& range) {
   std::vector<TensorSpec> specs;
   for (const ModelTensor& tensor : ModelTensors(config)) {
-    if (!tensor.IsIn(masks)) continue;
+    if (!tensor.IsIn(masks) || !tensor.IsIn(range, config)) continue;
     specs.push_back(
         {.name = tensor.name, .dtype = dtype, .shape = tensor.CompactShape(masks, config)});
   }

@@ -1,5 +1,5 @@
 // The tensors of a LLaMA in file order, and which units of a subnet each of their dimensions
-// follows; used by model_folder.cc and model_export.cc only.
+// follows; used by model_export.cc, model_folder.cc and model_hash.cc only.
 #ifndef ESPALIER_COMMON_MODEL_TENSORS_H_
 #define ESPALIER_COMMON_MODEL_TENSORS_H_
 
@@ -8,9 +8,12 @@
 #include <vector>
 
 #include "common/model_config.h"
+#include "common/stage.h"
 #include "common/subnet.h"
 
 namespace espalier {
+
+inline constexpr char kEmbeddingName[] = "model.embed_tokens.weight";
 
 enum class Units { kAll, kQuery, kKeyValue, kChannels };
 
@@ -29,6 +32,7 @@ struct ModelTensor {
 
   // Whether a subnet with these masks has the tensor.
   bool IsIn(const Subnet& masks) const;
+  bool IsIn(const StageRange& range, const ModelConfig& config) const;
   std::vector<int64_t> DenseShape() const;
   std::vector<int64_t> CompactShape(const Subnet& masks, const ModelConfig& config) const;
   // Dense indices of what a compact tensor holds along `dimension`, in its order.

@@ -60,6 +60,10 @@ class SafetensorsReader {
   absl::StatusOr<TensorView> Get(std::string_view name) const;  // any shape
   std::vector<std::string> Names() const;                       // sorted
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // As MappedFile::ReleasePages, of all files.
+  void ReleasePages() const {
+    for (const auto& file : files_) file->ReleasePages();
+  }
 
  private:
   struct Entry {

@@ -9,10 +9,10 @@
 #include <memory>
 #include <string>
 
+#include "common/listen_address.h"
 #include "common/status_macros.h"
 #include "common/version.h"
 #include "coordinator/security_flags.h"
-#include "coordinator/service/listen_address.h"
 #include "coordinator/service/server.h"
 
 namespace espalier {

@@ -13,12 +13,16 @@
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/connection_security.h"
+#include "common/dial_address.h"
+#include "common/listen_address.h"
 #include "common/path_roots.h"
 #include "common/status_macros.h"
 #include "common/version.h"
@@ -48,6 +52,7 @@ constexpr char kExample[] =
 struct SecurityFlags {
   ConnectionSecurityFlags connection;
   std::vector<std::string> model_roots;
+  std::optional<std::string> stage_listen;
 };
 
 void AddSecurityFlags(CLI::App& app, SecurityFlags& flags) {
@@ -64,12 +69,42 @@ void AddSecurityFlags(CLI::App& app, SecurityFlags& flags) {
   add("--model-root", flags.model_roots, "DIR",
       "Load models only from below this folder (may be given several times)");
   app.add_flag("--insecure", flags.connection.insecure,
-               "Allow the token to go to another machine unencrypted")
+               "Allow the token, and activations, to go to another machine unencrypted")
       ->group("Security");
+}
+
+// Where the other stages of a model reach this worker, and how that is protected.
+absl::Status ReadStageListener(const SecurityFlags& flags, Warnings* warnings,
+                               WorkerOptions* options) {
+  const std::optional<DialAddress> coordinator = ParseDialAddress(options->coordinator);
+  const bool local = coordinator.has_value() && coordinator->IsLoopback();
+  options->stage_listen = flags.stage_listen.value_or(local ? "127.0.0.1:0" : "none");
+  if (options->stage_listen == "none") options->stage_listen.clear();
+  if (options->stage_listen.empty()) return absl::OkStatus();
+  ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options->stage_listen));
+  if (address.unix_path.empty() && (address.host == "0.0.0.0" || address.host == "::")) {
+    return absl::InvalidArgumentError(
+        "--stage-listen: give the address by which the other workers reach this one, such as "
+        "gpu-3:7072, not a wildcard");
+  }
+  const TlsClientFiles& files = flags.connection.tls;
+  if (!files.cert.empty()) {
+    ESPALIER_ASSIGN_OR_RETURN(
+        options->stage_tls,
+        ReadTlsServer({.cert = files.cert, .key = files.key, .client_ca = files.ca}, warnings));
+  }
+  if (address.IsLoopback() || options->stage_tls.has_value() || flags.connection.insecure) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--stage-listen ", address.ToString(),
+      ": other machines can reach it, and it is not encrypted; give --tls-cert, --tls-key and "
+      "--tls-ca, or --insecure"));
 }
 
 absl::Status ReadSecurity(const SecurityFlags& flags, WorkerOptions* options) {
   Warnings warnings;
+  ESPALIER_RETURN_IF_ERROR(ReadStageListener(flags, &warnings, options));
   ESPALIER_ASSIGN_OR_RETURN(
       options->security, ReadConnectionSecurity(flags.connection, options->coordinator, &warnings));
   ESPALIER_ASSIGN_OR_RETURN(options->model_roots,
@@ -163,6 +198,11 @@ int Main(int argc, char** argv) {
       ->type_name("SECONDS")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  app.add_option("--stage-listen", security.stage_listen,
+                 "Where other workers reach this one when several hold a model together:\n"
+                 "HOST:PORT (port 0: any free one), unix:/path, or none (default: 127.0.0.1:0\n"
+                 "with a coordinator on this machine, otherwise none)")
+      ->type_name("ADDR");
   AddSecurityFlags(app, security);
   try {
     app.parse(argc, argv);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/stage.h"
 
 namespace espalier {
 
@@ -16,14 +17,6 @@ struct StageLoad {
   double work = 0;    // for one candidate; any unit
 
   friend bool operator==(const StageLoad&, const StageLoad&) = default;
-};
-
-// The layers first … first + count − 1.
-struct StageRange {
-  int64_t first = 0;
-  int64_t count = 0;
-
-  friend bool operator==(const StageRange&, const StageRange&) = default;
 };
 
 struct StageProblem {

@@ -33,12 +33,24 @@ struct SendDataSet {
   std::string hash;
 };
 
+// The worker leaves its replica for another one, and forgets what it worked on. A replica of one
+// needs no addresses.
+struct SendJoin {
+  WorkerKey worker = 0;
+  uint64_t epoch = 0;
+  int64_t stage = 0;
+  std::vector<std::string> stage_addresses;  // of all stages, in order
+};
+
+// To one worker of a replica; the other stages get the same task.
 struct SendTask {
   WorkerKey worker = 0;
   TaskId task = 0;
   uint64_t epoch = 0;
   JobId job = 0;
-  ModelRef model;
+  ModelRef model;      // its hash: of the stage's tensors, once they are known
+  StageRange stage{};  // the worker's part of the model
+  bool last_stage = true;
   Work work;
 };
 
@@ -106,9 +118,9 @@ struct RecordFact {
   JournalEntry entry;
 };
 
-using Action =
-    std::variant<RecordJob, RecordFact, SendWelcome, CloseWorker, SendDataSet, SendTask, SendCancel,
-                 SendAck, PrepareJob, AppendPopulation, FinishOutput, ReleaseJob, PublishEvent>;
+using Action = std::variant<RecordJob, RecordFact, SendWelcome, SendJoin, CloseWorker, SendDataSet,
+                            SendTask, SendCancel, SendAck, PrepareJob, AppendPopulation,
+                            FinishOutput, ReleaseJob, PublishEvent>;
 using Actions = std::vector<Action>;
 
 // One step of the brain: when it happens and where its actions go, in order.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/jobs/stage_outcomes.h"
 
 namespace espalier {
 namespace {
@@ -21,7 +22,7 @@ bool SamePath(const std::string& a, const std::string& b) {
 Brain::Brain(const BrainOptions& options, const SearchFactory* searches)
     : options_(options),
       searches_(searches),
-      workers_(options.life << kLifeBits),
+      replicas_(options.life << kLifeBits),
       last_task_(options.life << kLifeBits) {}
 
 void Brain::RestoreFinished(const JobView& view, const std::string& idempotency_key) {
@@ -50,6 +51,7 @@ void Brain::Handle(const Event& event, TimeMs now, Actions* actions) {
 
 void Brain::Settle(const Step& step) {
   Retire(step);
+  Regroup(step);
   Dispatch(step);
   UpdateWaiting(step);
 }
@@ -120,16 +122,33 @@ std::vector<JobView> Brain::Jobs() const {
 
 absl::Status Brain::CheckUpload(JobId job, TaskId task, uint64_t epoch) const {
   const auto it = assignments_.find(task);
-  if (it != assignments_.end() && it->second.job == job &&
+  if (it != assignments_.end() && it->second.job == job && it->second.replica == epoch &&
       std::holds_alternative<ExportWork>(it->second.item.work)) {
-    const AttachedWorker* worker = workers_.Find(it->second.worker);
-    if (worker != nullptr && worker->epoch == epoch) return absl::OkStatus();
+    return absl::OkStatus();
   }
   return absl::AbortedError(absl::StrCat("task ", task, " of job-", job, " under epoch ", epoch,
                                          " is not an export in progress; stop this upload"));
 }
 
 // ---- Workers ----
+
+std::vector<WorkerView> Brain::Workers() const {
+  std::vector<WorkerView> views;
+  views.reserve(workers_.size());
+  for (const auto& [key, worker] : workers_.all()) {
+    WorkerView view{.number = worker.number,
+                    .info = worker.info,
+                    .activity = worker.activity,
+                    .progress = worker.reported_progress,
+                    .tasks_done = worker.tasks_done};
+    if (const Replica* replica = replicas_.Find(worker.replica)) {
+      view.stage = static_cast<int64_t>(replica->StageOf(key).value_or(0));
+      view.stages = replica->stages();
+    }
+    views.push_back(std::move(view));
+  }
+  return views;
+}
 
 void Brain::On(const WorkerAttached& event, const Step& step) {
   if (event.info.version != options_.version) {
@@ -140,9 +159,12 @@ void Brain::On(const WorkerAttached& event, const Step& step) {
             options_.version, "; install the same version on both"))});
     return;
   }
-  const AttachedWorker& worker = workers_.Attach(event.worker, event.info, step.now);
+  AttachedWorker& worker = workers_.Attach(event.worker, event.info, step.now);
+  // The welcome carries the epoch of its first replica, in which it is alone.
+  worker.replica = replicas_.Form({worker.key}, worker.Label()).key;
+  choose_stages_ = true;
   step.actions->push_back(
-      SendWelcome{.worker = event.worker, .number = worker.number, .epoch = worker.epoch});
+      SendWelcome{.worker = event.worker, .number = worker.number, .epoch = worker.replica});
 }
 
 void Brain::On(const WorkerLost& event, const Step& step) {
@@ -162,47 +184,6 @@ void Brain::On(const WorkerHeartbeat& event, const Step& step) {
   worker->activity = event.activity;
 }
 
-void Brain::On(const TaskFinished& event, const Step& step) {
-  AttachedWorker* worker = workers_.Find(event.worker);
-  if (worker == nullptr) return;  // its lease is over: what it says counts no more
-  worker->last_heard = step.now;
-  const auto it = assignments_.find(event.task);
-  const bool current = it != assignments_.end() && it->second.worker == worker->key;
-  if (current && event.epoch != worker->epoch) return;  // an answer from another life
-  if (current && absl::IsCancelled(event.status)) {
-    // Nobody cancelled it here: the worker is on its way out and hands back what it has.
-    RemoveWorker(step, event.worker, "it handed its tasks back", /*blame=*/false);
-    step.actions->push_back(CloseWorker{
-        .worker = event.worker,
-        .status = absl::AbortedError("this worker handed back its tasks; attach again")});
-    return;
-  }
-  if (current) {
-    Assignment assignment = std::move(it->second);
-    assignments_.erase(it);
-    workers_.Unassign(*worker, event.task);
-    TakeAnswer(step, *worker, std::move(assignment), event);
-  }
-  // Also for what came twice or was cancelled meanwhile: the worker need not keep it.
-  step.actions->push_back(SendAck{.worker = worker->key, .task = event.task});
-}
-
-void Brain::TakeAnswer(const Step& step, AttachedWorker& worker, Assignment assignment,
-                       const TaskFinished& event) {
-  JobMachine* job = FindActive(assignment.job);
-  if (job == nullptr || job->finished()) return;
-  const bool load = std::holds_alternative<LoadWork>(assignment.item.work);
-  if (load) {
-    return job->LoadAnswered(step, worker.key, worker.Label(), event.status, event.outcome);
-  }
-  if (!event.status.ok()) {
-    return job->Failed(step, std::move(assignment.item), worker.key,
-                       absl::StrCat(worker.Label(), ": ", event.status.message()));
-  }
-  ++worker.tasks_done;
-  job->Done(step, std::move(assignment.item), worker.key, event.task, event.outcome, event.seconds);
-}
-
 void Brain::On(const Tick&, const Step& step) {
   for (const WorkerKey key : workers_.Expired(step.now, options_.lease)) {
     const std::string reason =
@@ -219,37 +200,191 @@ void Brain::On(const Tick&, const Step& step) {
 void Brain::RemoveWorker(const Step& step, WorkerKey key, const std::string& reason, bool blame) {
   AttachedWorker* worker = workers_.Find(key);
   if (worker == nullptr) return;
-  // It works on them in order, so only the first can be what it died of. From the back, so that the
-  // queue ends up in the old order.
-  const std::deque<TaskId> window = worker->window;
-  for (auto task = window.rbegin(); task != window.rend(); ++task) {
-    const auto it = assignments_.find(*task);
-    Assignment assignment = std::move(it->second);
-    assignments_.erase(it);
-    const bool first = *task == window.front();
-    ReturnAssignment(step, *worker, std::move(assignment), blame && first ? reason : "");
-  }
-  for (const auto& [id, job] : active_) {
-    if (job->holders().state(key) == ModelHolders::State::kReady) {
+  if (Replica* replica = replicas_.Find(worker->replica)) {
+    const size_t stage = *replica->StageOf(key);
+    for (const auto& [id, job] : active_) {
+      if (job->holders().state(replica->key) != ModelHolders::State::kReady) continue;
       job->reporter().Message(
           step, absl::StrCat(worker->Label(), blame ? " was lost: " : " left: ", reason));
     }
-    job->WorkerGone(key);
+    // It works on them in order, so only the first that it has not answered can be what it died of.
+    TaskId in_hand = 0;
+    for (const TaskId task : replica->window) {
+      if (in_hand == 0 && !assignments_.at(task).answers[stage].has_value()) in_hand = task;
+    }
+    // From the back, so that the queue ends up in the old order.
+    while (!replica->window.empty()) {
+      const TaskId task = replica->window.back();
+      Assignment assignment = Withdraw(step, task, key);
+      ReturnAssignment(step, *replica, std::move(assignment),
+                       blame && task == in_hand ? worker : nullptr);
+    }
+    DissolveReplica(*replica);
   }
+  for (const auto& [id, job] : active_) job->WorkerGone(key);
+  loose_.erase(key);
   workers_.Remove(key);
 }
 
-void Brain::ReturnAssignment(const Step& step, AttachedWorker& worker, Assignment assignment,
-                             const std::string& blame) {
+void Brain::ReturnAssignment(const Step& step, const Replica& replica, Assignment assignment,
+                             const AttachedWorker* blamed) {
   JobMachine* job = FindActive(assignment.job);
   if (job == nullptr || job->finished()) return;
-  if (std::holds_alternative<LoadWork>(assignment.item.work)) {
-    if (blame.empty()) return job->LoadReturned(worker.key);
-    return job->LoadLost(step, worker.key, worker.Label());
+  // A load needs no return: the replica is dissolved, and the job forgets it.
+  const bool load = std::holds_alternative<LoadWork>(assignment.item.work);
+  if (blamed == nullptr) {
+    if (!load) job->Return(std::move(assignment.item), replica.key);
+  } else if (load) {
+    job->LoadLost(step, replica, blamed->Label());
+  } else {
+    job->Failed(step, std::move(assignment.item), replica.key,
+                absl::StrCat(blamed->Label(), " was lost while it worked on it"));
   }
-  if (blame.empty()) return job->Return(std::move(assignment.item));
-  job->Failed(step, std::move(assignment.item), worker.key,
-              absl::StrCat(worker.Label(), " was lost while it worked on it"));
+}
+
+// ---- Answers ----
+
+bool Brain::Assignment::Complete() const {
+  return std::all_of(answers.begin(), answers.end(),
+                     [](const auto& answer) { return answer.has_value(); });
+}
+
+void Brain::On(const TaskFinished& event, const Step& step) {
+  AttachedWorker* worker = workers_.Find(event.worker);
+  if (worker == nullptr) return;  // its lease is over: what it says counts no more
+  worker->last_heard = step.now;
+  if (worker->reported_task == event.task) worker->reported_progress = 0;
+  Replica* replica = replicas_.Find(worker->replica);
+  const auto it = assignments_.find(event.task);
+  const bool current = replica != nullptr && it != assignments_.end() &&
+                       it->second.replica == replica->key &&
+                       !it->second.answers[*replica->StageOf(worker->key)].has_value();
+  if (!current) {
+    // It came twice or was cancelled meanwhile: the worker need not keep it.
+    step.actions->push_back(SendAck{.worker = worker->key, .task = event.task});
+    return;
+  }
+  if (event.epoch != replica->key) return;  // an answer from another life
+  if (absl::IsCancelled(event.status)) {
+    // Nobody cancelled it here: the worker is on its way out and hands back what it has.
+    RemoveWorker(step, event.worker, "it handed its tasks back", /*blame=*/false);
+    step.actions->push_back(CloseWorker{
+        .worker = event.worker,
+        .status = absl::AbortedError("this worker handed back its tasks; attach again")});
+    return;
+  }
+  if (event.status.ok()) ++worker->tasks_done;
+  TakePart(step, *worker, *replica, event);
+}
+
+void Brain::TakePart(const Step& step, const AttachedWorker& worker, Replica& replica,
+                     const TaskFinished& event) {
+  const size_t stage = *replica.StageOf(worker.key);
+  Assignment& assignment = assignments_.at(event.task);
+  assignment.answers[stage] = event;
+  if (replica.stages() > 1 && absl::IsUnavailable(event.status)) {
+    return LinkLost(step, replica, absl::StrCat(worker.Name(), ": ", event.status.message()));
+  }
+  // A stage that waited in vain for another one: that one's own answer says why.
+  const bool wait = event.status.ok() || (replica.stages() > 1 && absl::IsAborted(event.status));
+  if (wait && !assignment.Complete()) return;
+  Assignment taken = Withdraw(step, event.task, kNobody);
+  size_t failed = taken.answers.size();
+  for (size_t i = 0; i < taken.answers.size(); ++i) {
+    if (!taken.answers[i].has_value() || taken.answers[i]->status.ok()) continue;
+    const bool root = !absl::IsAborted(taken.answers[i]->status);
+    if (failed == taken.answers.size() || root) failed = i;
+    if (root) break;
+  }
+  // After what follows from it: it is acknowledged when it is stored.
+  Actions acknowledgements;
+  Acknowledge({.now = step.now, .actions = &acknowledgements}, taken, event.task);
+  const JobId id = taken.job;
+  if (failed < taken.answers.size()) {
+    TaskFailed(step, replica, std::move(taken), failed);
+  } else {
+    TakeAnswer(step, replica, std::move(taken), event.task);
+  }
+  // The other stages may serve with a better one.
+  const JobMachine* job = FindActive(id);
+  if (replica.stages() > 1 && job != nullptr && job->Refuses(replica)) GiveUp(step, replica);
+  step.actions->insert(step.actions->end(), acknowledgements.begin(), acknowledgements.end());
+}
+
+// The stages that have answered need not keep it.
+void Brain::Acknowledge(const Step& step, const Assignment& assignment, TaskId task) const {
+  const Replica& replica = *replicas_.Find(assignment.replica);
+  for (size_t stage = 0; stage < assignment.answers.size(); ++stage) {
+    if (!assignment.answers[stage].has_value()) continue;
+    step.actions->push_back(SendAck{.worker = replica.workers[stage], .task = task});
+  }
+}
+
+void Brain::TaskFailed(const Step& step, const Replica& replica, Assignment assignment,
+                       size_t stage) {
+  JobMachine* job = FindActive(assignment.job);
+  if (job == nullptr || job->finished()) return;
+  const absl::Status& status = assignment.answers[stage]->status;
+  const AttachedWorker* worker = workers_.Find(replica.workers[stage]);
+  if (std::holds_alternative<LoadWork>(assignment.item.work)) {
+    choose_stages_ = true;
+    return job->LoadFailed(step, replica, stage, status, workers_.size());
+  }
+  job->Failed(step, std::move(assignment.item), replica.key,
+              absl::StrCat(worker->Label(), ": ", status.message()));
+}
+
+void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assignment,
+                       TaskId task) {
+  JobMachine* job = FindActive(assignment.job);
+  if (job == nullptr || job->finished()) return;
+  std::vector<Outcome> parts;
+  double seconds = 0;  // of the slowest stage: what sets the pace
+  for (std::optional<TaskFinished>& answer : assignment.answers) {
+    parts.push_back(std::move(answer->outcome));
+    seconds = std::max(seconds, answer->seconds);
+  }
+  if (std::holds_alternative<LoadWork>(assignment.item.work)) {
+    return job->Loaded(step, replica, parts, workers_.size());
+  }
+  const absl::StatusOr<Outcome> merged = MergeOutcomes(parts, job->split());
+  if (!merged.ok()) {
+    return job->Failed(step, std::move(assignment.item), replica.key,
+                       absl::StrCat("malformed answer: ", merged.status().message()));
+  }
+  job->Done(step, std::move(assignment.item), replica.key, task, *merged, seconds);
+}
+
+Brain::Assignment Brain::Withdraw(const Step& step, TaskId task, WorkerKey except) {
+  const auto it = assignments_.find(task);
+  Assignment assignment = std::move(it->second);
+  assignments_.erase(it);
+  Replica& replica = *replicas_.Find(assignment.replica);
+  replicas_.Unassign(replica, task);
+  for (size_t stage = 0; stage < replica.workers.size(); ++stage) {
+    const WorkerKey worker = replica.workers[stage];
+    if (assignment.answers[stage].has_value() || worker == except) continue;
+    step.actions->push_back(SendCancel{.worker = worker, .task = task});
+  }
+  return assignment;
+}
+
+std::set<JobId> Brain::GiveUp(const Step& step, Replica& replica) {
+  std::set<JobId> jobs;
+  while (!replica.window.empty()) {
+    Assignment assignment = Withdraw(step, replica.window.back(), kNobody);
+    jobs.insert(assignment.job);
+    ReturnAssignment(step, replica, std::move(assignment), nullptr);
+  }
+  DissolveReplica(replica);
+  return jobs;
+}
+
+void Brain::LinkLost(const Step& step, Replica& replica, const std::string& reason) {
+  for (const JobId id : GiveUp(step, replica)) {
+    JobMachine* job = FindActive(id);
+    if (job != nullptr && !job->finished()) job->LinkLost(step, reason);
+  }
 }
 
 // ---- Jobs ----
@@ -257,6 +392,7 @@ void Brain::ReturnAssignment(const Step& step, AttachedWorker& worker, Assignmen
 void Brain::On(const JobPrepared& event, const Step& step) {
   JobMachine* job = FindActive(event.job);
   if (job != nullptr) job->Prepared(step, event.prepared);
+  choose_stages_ = true;
 }
 
 void Brain::On(const OutputDone& event, const Step& step) {
@@ -285,101 +421,20 @@ void Brain::Retire(const Step& step) {
 }
 
 void Brain::CancelAssignments(const Step& step, JobId job) {
-  for (auto it = assignments_.begin(); it != assignments_.end();) {
-    if (it->second.job != job) {
-      ++it;
-      continue;
-    }
-    AttachedWorker* worker = workers_.Find(it->second.worker);
-    workers_.Unassign(*worker, it->first);
-    step.actions->push_back(SendCancel{.worker = worker->key, .task = it->first});
-    it = assignments_.erase(it);
+  std::vector<TaskId> tasks;
+  for (const auto& [task, assignment] : assignments_) {
+    if (assignment.job == job) tasks.push_back(task);
   }
-}
-
-// ---- Dispatch ----
-
-void Brain::Dispatch(const Step& step) {
-  const bool work = std::any_of(active_.begin(), active_.end(),
-                                [](const auto& job) { return job.second->WantsWorkers(); });
-  if (!work) return;
-  // First everybody gets one task, then a second: the last tasks of a generation are spread out.
-  for (size_t depth = 0; depth < WorkerRegistry::kWindow; ++depth) {
-    for (const WorkerKey key : workers_.WithRoom()) {
-      AttachedWorker* worker = workers_.Find(key);
-      if (worker->window.size() <= depth) AssignOne(step, *worker);
-    }
-  }
-}
-
-bool Brain::AssignOne(const Step& step, AttachedWorker& worker) {
-  const JobMachine* first = nullptr;
-  for (const auto& [id, job] : active_) {
-    const ModelHolders::State state = job->holders().state(worker.key);
-    if (state == ModelHolders::State::kRefused) continue;
-    if (first == nullptr) first = job.get();
-    // Younger jobs fill the gaps of the oldest, but never make a worker change its model for them.
-    const ModelRef model = job->model();
-    if (model.path != first->model().path || model.precision != first->model().precision) continue;
-    // While a worker loads for an older job it has no gap.
-    if (state == ModelHolders::State::kLoading) return false;
-    if (state == ModelHolders::State::kReady) {
-      if (std::optional<WorkItem> item = job->Take(worker.key)) {
-        Assign(step, worker, *job, *std::move(item));
-        return true;
-      }
-    } else if (job->WantsWorkers()) {
-      Assign(step, worker, *job, job->StartLoad(step, worker.key));
-      return true;
-    }
-  }
-  return false;
-}
-
-void Brain::Assign(const Step& step, AttachedWorker& worker, JobMachine& job, WorkItem item) {
-  const JobId id = job.view().id;
-  const TaskId task = ++last_task_;
-  job.reporter().Activate(step);
-  SendDataSets(step, worker, id, item.work);
-  step.actions->push_back(SendTask{.worker = worker.key,
-                                   .task = task,
-                                   .epoch = worker.epoch,
-                                   .job = id,
-                                   .model = job.model(),
-                                   .work = item.work});
-  workers_.Assign(worker, task);
-  assignments_.emplace(task, Assignment{.job = id, .worker = worker.key, .item = std::move(item)});
-}
-
-void Brain::SendDataSets(const Step& step, AttachedWorker& worker, JobId job, const Work& work) {
-  std::vector<std::string> hashes;
-  if (const auto* calibrate = std::get_if<CalibrateWork>(&work)) hashes = {calibrate->data_set};
-  if (const auto* evaluate = std::get_if<EvaluateWork>(&work)) {
-    hashes = {evaluate->data_set, evaluate->calibration};
-  }
-  if (const auto* reform = std::get_if<ReformWork>(&work)) hashes = {reform->calibration};
-  if (const auto* exported = std::get_if<ExportWork>(&work)) hashes = {exported->calibration};
-  for (const std::string& hash : hashes) {
-    if (hash.empty() || !worker.data_sets.insert(hash).second) continue;
-    step.actions->push_back(SendDataSet{.worker = worker.key, .job = job, .hash = hash});
+  for (const TaskId task : tasks) {
+    const Assignment assignment = Withdraw(step, task, kNobody);
+    Acknowledge(step, assignment, task);
   }
 }
 
 // ---- What people see ----
 
 void Brain::UpdateWaiting(const Step& step) {
-  for (const auto& [id, job] : active_) {
-    std::string waiting_for;
-    if (job->view().state == JobState::kQueued) {
-      waiting_for = absl::StrCat("job-", active_.begin()->first, " to end");
-    } else if (job->WantsWorkers() && workers_.size() == 0) {
-      waiting_for = "a worker to attach";
-    } else if (job->WantsWorkers() &&
-               job->holders().Count(ModelHolders::State::kRefused) >= workers_.size()) {
-      waiting_for = "a worker that has this job's model";
-    }
-    job->reporter().SetWaiting(step, waiting_for);
-  }
+  for (const auto& [id, job] : active_) job->reporter().SetWaiting(step, WaitingFor(*job));
 }
 
 void Brain::PublishProgress(const Step& step) {
@@ -394,9 +449,15 @@ double Brain::InFlight(JobId job, JobPhase phase) const {
   double most = 0;
   for (const auto& [task, assignment] : assignments_) {
     if (assignment.job != job) continue;
-    const AttachedWorker* worker = workers_.Find(assignment.worker);
-    if (worker->reported_task != task) continue;
-    const double units = worker->reported_progress * static_cast<double>(assignment.item.units);
+    const Replica& replica = *replicas_.Find(assignment.replica);
+    double share = 0;
+    for (size_t stage = 0; stage < replica.workers.size(); ++stage) {
+      const AttachedWorker& worker = *workers_.Find(replica.workers[stage]);
+      const bool reported = worker.reported_task == task;
+      share += assignment.answers[stage].has_value() ? 1 : reported ? worker.reported_progress : 0;
+    }
+    const double units = share / static_cast<double>(replica.workers.size()) *
+                         static_cast<double>(assignment.item.units);
     sum += units;
     most = std::max(most, units);
   }

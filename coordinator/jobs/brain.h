@@ -10,9 +10,12 @@
 //   for (const Action& action : actions) CarryOut(action);
 //
 // What it guarantees, whatever the order of events: every candidate counts once; a result counts
-// only while the task that it answers is assigned to the worker that sends it, under that worker's
-// epoch; tasks of a lost worker are first in line again; states go QUEUED → RUNNING → SUCCEEDED,
-// FAILED or CANCELLED, and a final state stays.
+// only while the task that it answers is assigned to the replica of the worker that sends it, under
+// that replica's epoch; tasks of a lost replica are first in line again; states go QUEUED → RUNNING
+// → SUCCEEDED, FAILED or CANCELLED, and a final state stays.
+//
+// Dispatch (brain_dispatch.cc) forms replicas as the oldest job that wants workers needs them, and
+// gives each of them tasks as long as its window has room.
 #ifndef ESPALIER_COORDINATOR_JOBS_BRAIN_H_
 #define ESPALIER_COORDINATOR_JOBS_BRAIN_H_
 
@@ -20,12 +23,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/jobs/actions.h"
 #include "coordinator/jobs/job_machine.h"
+#include "coordinator/jobs/replica_registry.h"
 #include "coordinator/jobs/search_factory.h"
 #include "coordinator/jobs/worker_registry.h"
 
@@ -66,15 +71,18 @@ class Brain {
   // NOT_FOUND says which jobs there are.
   absl::StatusOr<JobView> Job(JobId job) const;
   std::vector<JobView> Jobs() const;  // in the order of submission
-  std::vector<WorkerView> Workers() const { return workers_.Views(); }
+  std::vector<WorkerView> Workers() const;
   // OK while `task` is an export of `job`, assigned under `epoch`: its files may be taken.
   absl::Status CheckUpload(JobId job, TaskId task, uint64_t epoch) const;
 
  private:
   struct Assignment {
     JobId job = 0;
-    WorkerKey worker = 0;
+    ReplicaKey replica = 0;
     WorkItem item;
+    std::vector<std::optional<TaskFinished>> answers;  // by stage
+
+    bool Complete() const;
   };
 
   void On(const WorkerAttached& event, const Step& step);
@@ -88,14 +96,34 @@ class Brain {
 
   void Settle(const Step& step);  // after every event
   void RemoveWorker(const Step& step, WorkerKey key, const std::string& reason, bool blame);
-  void ReturnAssignment(const Step& step, AttachedWorker& worker, Assignment assignment,
-                        const std::string& blame);
-  void TakeAnswer(const Step& step, AttachedWorker& worker, Assignment assignment,
-                  const TaskFinished& event);
+  // Takes a task back from its replica. Stages that have not answered are told, but for `except`.
+  Assignment Withdraw(const Step& step, TaskId task, WorkerKey except);
+  void Acknowledge(const Step& step, const Assignment& assignment, TaskId task) const;
+  void ReturnAssignment(const Step& step, const Replica& replica, Assignment assignment,
+                        const AttachedWorker* blamed);
+  void TakePart(const Step& step, const AttachedWorker& worker, Replica& replica,
+                const TaskFinished& event);
+  void TakeAnswer(const Step& step, const Replica& replica, Assignment assignment, TaskId task);
+  void TaskFailed(const Step& step, const Replica& replica, Assignment assignment, size_t stage);
+  // Dissolves it; its tasks return without blame. Says whose they are.
+  std::set<JobId> GiveUp(const Step& step, Replica& replica);
+  void LinkLost(const Step& step, Replica& replica, const std::string& reason);
+
+  // brain_dispatch.cc
+  void Regroup(const Step& step);
+  void ChooseStages();
+  JobMachine* Lead();
+  std::vector<WorkerKey> FreeWorkers(const JobMachine& lead) const;
+  size_t CountServing(const JobMachine& job) const;
+  void FormReplica(const Step& step, std::vector<WorkerKey> workers);
+  void DissolveReplica(const Replica& replica);
   void Dispatch(const Step& step);
-  bool AssignOne(const Step& step, AttachedWorker& worker);
-  void Assign(const Step& step, AttachedWorker& worker, JobMachine& job, WorkItem item);
+  bool AssignOne(const Step& step, Replica& replica);
+  void Assign(const Step& step, Replica& replica, JobMachine& job, WorkItem item);
+  void ForgetStatistics(const Replica& replica, const JobMachine& job, const Work& work);
   void SendDataSets(const Step& step, AttachedWorker& worker, JobId job, const Work& work);
+  std::string WaitingFor(JobMachine& job) const;
+
   void Retire(const Step& step);
   void CancelAssignments(const Step& step, JobId job);
   void UpdateWaiting(const Step& step);
@@ -106,6 +134,9 @@ class Brain {
   BrainOptions options_;
   const SearchFactory* searches_;
   WorkerRegistry workers_;
+  ReplicaRegistry replicas_;
+  std::set<WorkerKey> loose_;   // workers whose replica was dissolved
+  bool choose_stages_ = false;  // workers or jobs changed in a way that may matter for that
   std::map<TaskId, Assignment> assignments_;
   std::map<JobId, std::unique_ptr<JobMachine>> active_;  // unfinished jobs, oldest first
   std::map<JobId, JobView> finished_;

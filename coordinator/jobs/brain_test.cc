@@ -77,7 +77,9 @@ TEST(BrainTest, ThePerplexityOfTheTableIsThatOfTheAnswers) {
   EvaluateWork dense;
   dense.data_set = prepared.eval.hash;
   dense.count = prepared.eval.count;
-  const auto answer = std::get<EvaluateResult>(testing_fakes::FakeAnswer(dense, {}));
+  SendTask task;
+  task.work = dense;
+  const auto answer = std::get<EvaluateResult>(testing_fakes::FakeAnswer(task));
   double mean = 0;
   for (const double nll : answer.nll_sums) mean += nll / 7 / 5;
   EXPECT_DOUBLE_EQ(harness.Job().result->dense.perplexity, std::exp(mean));
@@ -122,7 +124,7 @@ TEST(BrainTest, AReformationThatDoesNotHelpIsSaid) {
   harness.Answer(reform);
   while (harness.Job().progress.phase == JobPhase::kReform) {
     const SendTask task = harness.open().front();
-    auto answer = std::get<EvaluateResult>(testing_fakes::FakeAnswer(task.work, task.model));
+    auto answer = std::get<EvaluateResult>(testing_fakes::FakeAnswer(task));
     for (double& nll : answer.nll_sums) nll *= 2;
     harness.AnswerWith(task, answer);
   }
@@ -461,12 +463,11 @@ TEST(BrainTest, ScoresOfAnotherShapeAreRefused) {
   harness.Attach(1);
   harness.Submit(TinySpec(1, "/results/1"));
   const SendTask calibrate = harness.RunToTask<CalibrateWork>();
-  auto answer =
-      std::get<CalibrateResult>(testing_fakes::FakeAnswer(calibrate.work, calibrate.model));
+  auto answer = std::get<CalibrateResult>(testing_fakes::FakeAnswer(calibrate));
   answer.scores.layers[1].mlp.pop_back();
   harness.AnswerWith(calibrate, answer);
   EXPECT_THAT(harness.Messages(), HasSubstr("the scores of layer 1"));
-  answer = std::get<CalibrateResult>(testing_fakes::FakeAnswer(calibrate.work, calibrate.model));
+  answer = std::get<CalibrateResult>(testing_fakes::FakeAnswer(calibrate));
   answer.scores.layers[0].attention[1][0] = std::nan("");
   harness.AnswerWith(harness.open().front(), answer);
   EXPECT_EQ(harness.Job().state, JobState::kFailed);
@@ -495,9 +496,10 @@ TEST(BrainTest, AWorkerWithAnotherModelIsRefusedForTheJob) {
   ASSERT_THAT(loads, SizeIs(2));
   harness.Answer(loads[0]);
   harness.Messages();
-  harness.AnswerWith(loads[1], LoadResult{.model_hash = std::string(64, 'a')});
+  const ModelDigest other = testing_fakes::FakeDigest("/models/other", loads[1].stage);
+  harness.AnswerWith(loads[1], LoadResult{.digest = other});
   EXPECT_THAT(harness.Messages(), AllOf(HasSubstr("worker-2 (host-2) cannot serve this job"),
-                                        HasSubstr("aaaaaaaaaaaa")));
+                                        HasSubstr(HashOf(other).substr(0, 12))));
   harness.RunUntil([](const SendTask& task) {
     EXPECT_EQ(task.worker, 1u);
     return false;

@@ -1,13 +1,18 @@
 #include "coordinator/jobs/job_machine.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/model_folder.h"
+#include "coordinator/jobs/choose_stages.h"
 
 namespace espalier {
 namespace {
 
 constexpr int64_t kLoadUnits = 100;  // percent
+constexpr int kMostLostLinks = 10;
 
 std::string KindName(const Work& work) {
   constexpr const char* kNames[] = {"loading the model", "calibration", "evaluation", "reformation",
@@ -56,10 +61,20 @@ ModelRef JobMachine::model() const {
   return {.path = view().spec->model, .precision = view().spec->precision, .hash = holders_.hash()};
 }
 
+ModelRef JobMachine::model(const Replica& replica, size_t stage) const {
+  ModelRef reference = model();
+  reference.hash = holders_.StageHash(replica.key, stage);
+  return reference;
+}
+
 void JobMachine::Prepared(const Step& step, const absl::StatusOr<PreparedJob>& prepared) {
   if (job_.has_value()) return;
   if (!prepared.ok()) return Fail(step, std::string(prepared.status().message()));
   job_ = *prepared;
+  if (job_->spec.stages > job_->config.num_layers) {
+    return Fail(step, absl::StrCat("stages: ", job_->spec.stages, " for a model of ",
+                                   job_->config.num_layers, " layers; ask for at most that many"));
+  }
   table_ = ClosingTable(*job_);
   reporter_.SetSpec(std::make_shared<const JobSpec>(job_->spec));
   if (!journal_.empty()) return Replay(step);
@@ -104,65 +119,118 @@ bool JobMachine::WantsWorkers() const {
   return view().progress.phase <= JobPhase::kSearch || HasWork();
 }
 
-WorkItem JobMachine::StartLoad(const Step& step, WorkerKey worker) {
+bool JobMachine::Refuses(const Replica& replica) const {
+  return std::any_of(replica.workers.begin(), replica.workers.end(),
+                     [this](WorkerKey worker) { return holders_.IsRefused(worker); });
+}
+
+bool JobMachine::MayChooseStages() const {
+  if (!job_.has_value() || finished()) return false;
+  using State = ModelHolders::State;
+  const bool held = holders_.Count(State::kLoading) + holders_.Count(State::kReady) > 0;
+  return stages() == 0 || (!held && job_->spec.stages == 0);
+}
+
+void JobMachine::ChooseStages(const std::vector<WorkerInfo>& workers) {
+  if (!MayChooseStages() || workers.empty()) return;
+  split_ = SplitFor(job_->config, job_->spec, workers);
+}
+
+WorkItem JobMachine::StartLoad(const Step& step, ReplicaKey replica) {
   reporter_.Activate(step);
-  holders_.Loading(worker);
+  holders_.Loading(replica);
   return {.work = LoadWork{}, .units = holders_.hash().empty() ? kLoadUnits : 0};
 }
 
-void JobMachine::LoadAnswered(const Step& step, WorkerKey worker, const std::string& label,
-                              const absl::Status& status, const Outcome& outcome) {
-  const auto* result = std::get_if<LoadResult>(&outcome);
-  absl::Status loaded = status;
-  if (loaded.ok()) loaded = result == nullptr ? WrongKind() : holders_.Loaded(worker, *result);
-  if (loaded.ok()) {
-    if (view().progress.phase == JobPhase::kLoad) {
-      Record(step, ModelFixed{.hash = holders_.hash(), .worker = label});
-      return StartCalibration(step, label);
-    }
-    return reporter_.Message(step, absl::StrCat(label, " joined"));
+void JobMachine::Loaded(const Step& step, const Replica& replica, const std::vector<Outcome>& parts,
+                        size_t attached) {
+  std::vector<LoadResult> results;
+  std::vector<std::set<std::string>> names;
+  for (size_t stage = 0; stage < parts.size(); ++stage) {
+    const auto* result = std::get_if<LoadResult>(&parts[stage]);
+    if (result == nullptr) return LoadFailed(step, replica, stage, WrongKind(), attached);
+    results.push_back(*result);
+    names.push_back(StageTensorNames(job_->config, Subnet::Dense(job_->config), split_[stage]));
   }
-  holders_.Refuse(worker);
-  const std::string reason = absl::StrCat(label, " cannot serve this job: ", loaded.message());
-  if (holders_.hash().empty() && holders_.Count(ModelHolders::State::kLoading) == 0) {
-    return Fail(step, reason);
+  const absl::Status status = holders_.Loaded(replica, results, names);
+  if (!status.ok()) return LoadRefused(step, replica.label, status, attached);
+  if (view().progress.phase == JobPhase::kLoad) {
+    Record(step, ModelFixed{.hash = holders_.hash(), .worker = replica.label});
+    return StartCalibration(step, replica.label);
   }
+  reporter_.Message(step, absl::StrCat(replica.label, " joined"));
+}
+
+void JobMachine::LoadFailed(const Step& step, const Replica& replica, size_t stage,
+                            const absl::Status& status, size_t attached) {
+  holders_.LoadReturned(replica.key);
+  holders_.Refuse(replica.workers[stage]);
+  LoadRefused(step, replica.label, status, attached);
+}
+
+void JobMachine::LoadRefused(const Step& step, const std::string& label, const absl::Status& status,
+                             size_t attached) {
+  const std::string reason = absl::StrCat(label, " cannot serve this job: ", status.message());
+  const bool hopeless = holders_.hash().empty() &&
+                        holders_.Count(ModelHolders::State::kLoading) == 0 &&
+                        attached < holders_.refused().size() + static_cast<size_t>(stages());
+  if (hopeless) return Fail(step, reason);
   reporter_.Message(step, reason);
 }
 
-void JobMachine::LoadLost(const Step& step, WorkerKey worker, const std::string& label) {
-  holders_.LoadReturned(worker);
+void JobMachine::LoadLost(const Step& step, const Replica& replica, const std::string& label) {
+  holders_.LoadReturned(replica.key);
   if (++lost_loads_ >= most_failures_ && holders_.hash().empty()) {
     Fail(step, absl::StrCat("loading the model lost ", lost_loads_, " workers, the last of them ",
                             label, "; see their logs (is there enough memory for the model?)"));
   }
 }
 
-std::optional<WorkItem> JobMachine::Take(WorkerKey worker) {
-  const bool calibrated = holders_.IsCalibrated(worker);
-  return queue_.PopFor({.key = worker,
-                        .calibrated = calibrated,
-                        .others_calibrated = !calibrated && holders_.AnyCalibrated(),
-                        .alone = holders_.Count(ModelHolders::State::kReady) <= 1});
+std::optional<WorkItem> JobMachine::Take(ReplicaKey replica) {
+  using Statistics = ModelHolders::Statistics;
+  const Statistics statistics = holders_.statistics(replica);
+  std::optional<WorkItem> item =
+      queue_.PopFor({.key = replica,
+                     .calibrated = statistics == Statistics::kThere,
+                     .calibrating = statistics == Statistics::kPending,
+                     .others_calibrated = holders_.AnyCalibrated(),
+                     .alone = holders_.Count(ModelHolders::State::kReady) <= 1});
+  if (!item.has_value()) return std::nullopt;
+  if (item->needs_calibration && statistics == Statistics::kNone) {
+    queue_.PushFront(*std::move(item));
+    item = CalibrationItem();
+    item->prelude = true;
+    item->units = 0;
+  }
+  if (std::holds_alternative<CalibrateWork>(item->work)) {
+    holders_.SetStatistics(replica, Statistics::kPending);
+  }
+  return item;
 }
 
-void JobMachine::Done(const Step& step, WorkItem item, WorkerKey worker, TaskId task,
+void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
                       const Outcome& outcome, double seconds) {
-  const absl::Status status = Accept(step, item, worker, task, outcome, seconds);
+  const absl::Status status = Accept(step, item, task, outcome, seconds);
   if (!status.ok()) {
-    return Failed(step, std::move(item), worker,
+    return Failed(step, std::move(item), replica,
                   absl::StrCat("malformed answer: ", status.message()));
   }
-  // An export is not a fact: its files are not in the store, and a restart makes them again.
-  if (std::holds_alternative<ExportWork>(item.work)) return;
+  lost_links_ = 0;
+  if (std::holds_alternative<CalibrateWork>(item.work)) {
+    holders_.SetStatistics(replica, ModelHolders::Statistics::kThere);
+  }
+  // An export is not a fact: its files are not in the store, and a restart makes them again. Nor is
+  // what only prepared a replica.
+  if (item.prelude || std::holds_alternative<ExportWork>(item.work)) return;
   Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .seconds = seconds});
 }
 
-absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, WorkerKey worker,
-                                TaskId task, const Outcome& outcome, double seconds) {
+absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId task,
+                                const Outcome& outcome, double seconds) {
   if (std::holds_alternative<CalibrateWork>(item.work)) {
     const auto* result = std::get_if<CalibrateResult>(&outcome);
-    return result == nullptr ? WrongKind() : AcceptScores(step, worker, *result);
+    if (result == nullptr) return WrongKind();
+    return item.prelude ? absl::OkStatus() : AcceptScores(step, *result);
   }
   if (std::holds_alternative<EvaluateWork>(item.work)) {
     const auto* result = std::get_if<EvaluateResult>(&outcome);
@@ -172,22 +240,45 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, WorkerKe
   }
   if (std::holds_alternative<ReformWork>(item.work)) {
     const auto* result = std::get_if<ReformResult>(&outcome);
-    return result == nullptr ? WrongKind() : AcceptReformation(step, worker, *result);
+    return result == nullptr ? WrongKind() : AcceptReformation(step, *result);
   }
   if (!std::holds_alternative<ExportResult>(outcome)) return WrongKind();
   FinishExport(step, task);
   return absl::OkStatus();
 }
 
-void JobMachine::Failed(const Step& step, WorkItem item, WorkerKey worker,
-                        const std::string& reason) {
-  Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});
-  TryAgain(step, std::move(item), worker, reason);
+void JobMachine::Return(WorkItem item, ReplicaKey replica) {
+  if (std::holds_alternative<CalibrateWork>(item.work)) StatisticsGone(replica);
+  if (!item.prelude) queue_.PushFront(std::move(item));
 }
 
-void JobMachine::TryAgain(const Step& step, WorkItem item, WorkerKey worker,
+void JobMachine::Failed(const Step& step, WorkItem item, ReplicaKey replica,
+                        const std::string& reason) {
+  if (std::holds_alternative<CalibrateWork>(item.work)) StatisticsGone(replica);
+  if (!item.prelude) {
+    Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});
+    return TryAgain(step, std::move(item), replica, reason);
+  }
+  if (++failed_preludes_ < most_failures_) {
+    return reporter_.Message(step, absl::StrCat("calibration is tried again: ", reason));
+  }
+  Fail(step,
+       absl::StrCat("calibration failed ", failed_preludes_, " times, the last time: ", reason));
+}
+
+void JobMachine::LinkLost(const Step& step, const std::string& reason) {
+  if (++lost_links_ >= kMostLostLinks) {
+    return Fail(step, absl::StrCat("the stages of the model lost each other ", lost_links_,
+                                   " times without getting anything done, the last time: ", reason,
+                                   "; check that the workers reach each other's --stage-listen "
+                                   "addresses"));
+  }
+  reporter_.Message(step, absl::StrCat("a replica is formed anew: ", reason));
+}
+
+void JobMachine::TryAgain(const Step& step, WorkItem item, ReplicaKey replica,
                           const std::string& reason) {
-  item.last_failed_on = worker;
+  item.last_failed_on = replica;
   if (++item.failures < most_failures_) {
     reporter_.Message(step, absl::StrCat(KindName(item.work), " is tried again: ", reason));
     return queue_.PushFront(std::move(item));
@@ -246,7 +337,7 @@ absl::Status JobMachine::Repeat(const Step& step, const ModelFixed& fact) {
 absl::Status JobMachine::Repeat(const Step& step, const WorkDone& fact) {
   const std::optional<WorkItem> item = queue_.Pop(fact.key);
   if (!item.has_value()) return NotOpen();
-  return Accept(step, *item, kNobody, /*task=*/0, fact.outcome, fact.seconds);
+  return Accept(step, *item, /*task=*/0, fact.outcome, fact.seconds);
 }
 
 absl::Status JobMachine::Repeat(const Step& step, const WorkFailed& fact) {

@@ -39,29 +39,52 @@ class JobMachine {
   const JobView& view() const { return reporter_.view(); }
   bool finished() const { return IsFinal(view().state); }
   JobReporter& reporter() { return reporter_; }
+  // As every replica is given it; one stage's, with the hash of its own tensors.
   ModelRef model() const;
+  ModelRef model(const Replica& replica, size_t stage) const;
+
+  // Stages. How many, unless the specification says it, depends on the memory of the workers at
+  // hand: the fewest that fit, or else as many as there are workers. Decided anew while no replica
+  // holds the model; 0 before that, or before the job is prepared.
+  bool MayChooseStages() const;
+  void ChooseStages(const std::vector<WorkerInfo>& workers);
+  int64_t stages() const { return static_cast<int64_t>(split_.size()); }
+  const std::vector<StageRange>& split() const { return split_; }
 
   void Prepared(const Step& step, const absl::StatusOr<PreparedJob>& prepared);
   void OutputWritten(const Step& step, const absl::Status& status);
   void Cancel(const Step& step, const std::string& reason);
 
-  // Workers and the model. A worker gets work only when it is ready (ModelHolders).
+  // Replicas and the model. A replica gets work only when it is ready (ModelHolders).
   bool WantsWorkers() const;
   const ModelHolders& holders() const { return holders_; }
-  WorkItem StartLoad(const Step& step, WorkerKey worker);
-  void LoadAnswered(const Step& step, WorkerKey worker, const std::string& label,
-                    const absl::Status& status, const Outcome& outcome);
-  void LoadReturned(WorkerKey worker) { holders_.LoadReturned(worker); }
-  void LoadLost(const Step& step, WorkerKey worker, const std::string& label);
-  void WorkerGone(WorkerKey worker) { holders_.Gone(worker); }
+  bool Refuses(const Replica& replica) const;
+  WorkItem StartLoad(const Step& step, ReplicaKey replica);
+  // All stages have loaded their part, or one could not. When too few of the `attached` workers are
+  // left for a replica, the job cannot begin.
+  void Loaded(const Step& step, const Replica& replica, const std::vector<Outcome>& parts,
+              size_t attached);
+  void LoadFailed(const Step& step, const Replica& replica, size_t stage,
+                  const absl::Status& status, size_t attached);
+  void LoadLost(const Step& step, const Replica& replica, const std::string& label);
+  void ReplicaGone(ReplicaKey replica) { holders_.Gone(replica); }
+  void WorkerGone(WorkerKey worker) { holders_.WorkerGone(worker); }
 
   // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
   bool HasWork() const { return !queue_.empty(); }
-  std::optional<WorkItem> Take(WorkerKey worker);
-  void Done(const Step& step, WorkItem item, WorkerKey worker, TaskId task, const Outcome& outcome,
-            double seconds);
-  void Return(WorkItem item) { queue_.PushFront(std::move(item)); }  // without blame
-  void Failed(const Step& step, WorkItem item, WorkerKey worker, const std::string& reason);
+  std::optional<WorkItem> Take(ReplicaKey replica);
+  void Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
+            const Outcome& outcome, double seconds);
+  void Return(WorkItem item, ReplicaKey replica);  // without blame
+  void Failed(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
+  // The stages of a replica lost each other: not the work's fault, but it must not go on for ever.
+  void LinkLost(const Step& step, const std::string& reason);
+  // The replica was given work that makes it forget this job's statistics.
+  void StatisticsGone(ReplicaKey replica) {
+    holders_.SetStatistics(replica, ModelHolders::Statistics::kNone);
+  }
+  // What its statistics are made of; empty before the job is prepared.
+  std::string calibration() const { return job_.has_value() ? job_->calibration.hash : ""; }
 
  private:
   void EnterPhase(const Step& step, JobPhase phase, int64_t total, const std::string& unit,
@@ -73,12 +96,15 @@ class JobMachine {
   absl::Status Repeat(const Step& step, const ModelFixed& fact);
   absl::Status Repeat(const Step& step, const WorkDone& fact);
   absl::Status Repeat(const Step& step, const WorkFailed& fact);
-  void TryAgain(const Step& step, WorkItem item, WorkerKey worker, const std::string& reason);
-  absl::Status Accept(const Step& step, const WorkItem& item, WorkerKey worker, TaskId task,
-                      const Outcome& outcome, double seconds);
+  void TryAgain(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
+  absl::Status Accept(const Step& step, const WorkItem& item, TaskId task, const Outcome& outcome,
+                      double seconds);
+  void LoadRefused(const Step& step, const std::string& label, const absl::Status& status,
+                   size_t attached);
+  WorkItem CalibrationItem() const;
 
   void StartCalibration(const Step& step, const std::string& worker);
-  absl::Status AcceptScores(const Step& step, WorkerKey worker, const CalibrateResult& result);
+  absl::Status AcceptScores(const Step& step, const CalibrateResult& result);
   void StartSearch(const Step& step, const UnitScores& scores);
   void NextGeneration(const Step& step);
   absl::Status AcceptCandidate(const Step& step, const WorkItem& item,
@@ -87,7 +113,7 @@ class JobMachine {
   void CandidateSettled(const Step& step, int64_t index, const std::string& initial_message);
   void SettleGeneration(const Step& step);
   void StartReformation(const Step& step);
-  absl::Status AcceptReformation(const Step& step, WorkerKey worker, const ReformResult& result);
+  absl::Status AcceptReformation(const Step& step, const ReformResult& result);
   void FinishReformation(const Step& step);
   void StartEvaluation(const Step& step);
   absl::Status AcceptMeasurement(const Step& step, const WorkItem& item,
@@ -102,7 +128,10 @@ class JobMachine {
   const SearchFactory* const searches_;
   WorkQueue queue_;
   ModelHolders holders_;
+  std::vector<StageRange> split_;  // the layers of each stage
   int lost_loads_ = 0;
+  int failed_preludes_ = 0;
+  int lost_links_ = 0;                 // since something was last done
   std::vector<JournalEntry> journal_;  // to be replayed when the job is prepared
   std::optional<PreparedJob> job_;
 

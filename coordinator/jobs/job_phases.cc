@@ -46,16 +46,18 @@ absl::Status CheckScores(const UnitScores& scores, const ModelConfig& config) {
 
 void JobMachine::StartCalibration(const Step& step, const std::string& worker) {
   EnterPhase(step, JobPhase::kCalibrate, job_->calibration.count, "sequences",
-             absl::StrCat(worker, " has the model"));
-  queue_.PushBack({.work = CalibrateWork{.data_set = job_->calibration.hash,
-                                         .damping = job_->spec.importance_damping},
-                   .units = job_->calibration.count});
+             absl::StrCat("the model is loaded: ", worker));
+  queue_.PushBack(CalibrationItem());
 }
 
-absl::Status JobMachine::AcceptScores(const Step& step, WorkerKey worker,
-                                      const CalibrateResult& result) {
+WorkItem JobMachine::CalibrationItem() const {
+  return {.work = CalibrateWork{.data_set = job_->calibration.hash,
+                                .damping = job_->spec.importance_damping},
+          .units = job_->calibration.count};
+}
+
+absl::Status JobMachine::AcceptScores(const Step& step, const CalibrateResult& result) {
   ESPALIER_RETURN_IF_ERROR(CheckScores(result.scores, job_->config));
-  if (worker != kNobody) holders_.Calibrated(worker);
   reporter_.AddDone(job_->calibration.count);
   StartSearch(step, result.scores);
   return absl::OkStatus();
@@ -181,8 +183,7 @@ void JobMachine::StartReformation(const Step& step) {
                    .needs_calibration = true});
 }
 
-absl::Status JobMachine::AcceptReformation(const Step& step, WorkerKey worker,
-                                           const ReformResult& result) {
+absl::Status JobMachine::AcceptReformation(const Step& step, const ReformResult& result) {
   for (const LinearFit& fit : result.errors) {
     if (fit.layer < 0 || fit.layer >= job_->config.num_layers) {
       return absl::InvalidArgumentError(absl::StrCat("a reformation error of layer ", fit.layer,
@@ -190,7 +191,6 @@ absl::Status JobMachine::AcceptReformation(const Step& step, WorkerKey worker,
     }
   }
   fits_ = result.errors;
-  if (worker != kNobody) holders_.Calibrated(worker);
   reporter_.AddDone(job_->config.num_layers);
   std::vector<WorkItem> items = table_.ReformationItems();
   open_items_ = static_cast<int64_t>(items.size());

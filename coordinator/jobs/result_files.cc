@@ -94,6 +94,7 @@ std::string_view PhaseName(JobPhase phase) {
 std::string PortableSpec(JobSpec spec) {
   spec.name.clear();
   spec.output.clear();
+  spec.stages = 0;  // nothing depends on it
   return JobSpecToYaml(spec);
 }
 

@@ -98,6 +98,31 @@ TEST_P(FaultySimulationTest, ACoordinatorThatDiesLosesNothing) {
   EXPECT_GT(crashes, 200);
 }
 
+// Models in two stages: replicas form, lose a stage or their link, and form anew; the results are
+// those of one worker that holds everything.
+TEST_P(FaultySimulationTest, StagesChangeNothing) {
+  const SimulationResult quiet = Quiet(1, 2);
+  int64_t faults = 0;
+  int64_t crashes = 0;
+  for (uint64_t seed = 100 * GetParam(); seed < 100 * (GetParam() + 1u); ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 2, .stages = 2};
+    options.workers = static_cast<int>(2 + seed % 5);
+    options.fault_rate = 0.01 * static_cast<double>(seed % 7);
+    options.crash_rate = 0.001 * static_cast<double>(seed % 10);
+    const SimulationResult run = testing_fakes::Simulate(options);
+    faults += run.faults;
+    crashes += run.crashes;
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
+      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
+      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
+      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
+    }
+  }
+  EXPECT_GT(faults, 500);
+  EXPECT_GT(crashes, 50);
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, FaultySimulationTest, ::testing::Range(0, 5));
 
 }  // namespace

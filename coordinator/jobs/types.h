@@ -16,6 +16,8 @@
 #include "common/importance.h"
 #include "common/job_spec.h"
 #include "common/model_config.h"
+#include "common/model_digest.h"
+#include "common/stage.h"
 #include "common/subnet.h"
 
 namespace espalier {
@@ -24,8 +26,11 @@ using TimeMs = int64_t;
 using JobId = uint64_t;      // counts submissions from 1
 using WorkerKey = uint64_t;  // one stream of one worker, from 1; the caller never uses a key twice
 using TaskId = uint64_t;     // one attempt at one piece of work; never used twice
+// Workers that hold one model together, each a stage of it, and work on each task together; most
+// often a single one. The key is the replica's epoch: never used twice, it only grows.
+using ReplicaKey = uint64_t;
 
-inline constexpr WorkerKey kNobody = 0;
+inline constexpr ReplicaKey kNobody = 0;
 
 // ---- Tasks ----
 
@@ -70,8 +75,9 @@ struct ModelRef {
 
 // ---- Results of tasks ----
 
+// Of a stage; the others' results are put together by MergeOutcomes, this one by ModelHolders.
 struct LoadResult {
-  std::string model_hash;
+  ModelDigest digest;
   int64_t weight_bytes = 0;
 };
 
@@ -112,6 +118,7 @@ struct WorkerInfo {
   int64_t memory_bytes = 0;
   int32_t threads = 0;
   std::string version;
+  std::string stage_address{};  // where other stages reach it; empty: it can only serve alone
 };
 
 struct WorkerAttached {
@@ -233,6 +240,8 @@ struct JobView {
 
 struct WorkerView {
   uint64_t number = 0;  // "worker-<number>"
+  int64_t stage = 0;    // its place in its replica
+  int64_t stages = 1;
   WorkerInfo info;
   std::string activity;
   double progress = 0;

@@ -6,9 +6,10 @@
 namespace espalier {
 namespace {
 
-bool Suits(const WorkItem& item, const WorkerFitness& worker) {
-  if (item.failures > 0) return worker.alone || item.last_failed_on != worker.key;
-  return !item.needs_calibration || worker.calibrated || !worker.others_calibrated;
+bool Suits(const WorkItem& item, const ReplicaFitness& replica) {
+  if (item.failures > 0 && !replica.alone && item.last_failed_on == replica.key) return false;
+  if (!item.needs_calibration || replica.calibrated) return true;
+  return !replica.calibrating && (item.failures > 0 || !replica.others_calibrated);
 }
 
 }  // namespace
@@ -29,9 +30,9 @@ std::optional<WorkItem> WorkQueue::Pop(const WorkKey& key) {
   return item;
 }
 
-std::optional<WorkItem> WorkQueue::PopFor(const WorkerFitness& worker) {
+std::optional<WorkItem> WorkQueue::PopFor(const ReplicaFitness& replica) {
   for (auto it = items_.begin(); it != items_.end(); ++it) {
-    if (!Suits(*it, worker)) continue;
+    if (!Suits(*it, replica)) continue;
     WorkItem item = std::move(*it);
     items_.erase(it);
     return item;

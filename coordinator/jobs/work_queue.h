@@ -1,4 +1,4 @@
-// The pieces of work of one job that wait for a worker.
+// The pieces of work of one job that wait for a replica.
 #ifndef ESPALIER_COORDINATOR_JOBS_WORK_QUEUE_H_
 #define ESPALIER_COORDINATOR_JOBS_WORK_QUEUE_H_
 
@@ -16,22 +16,25 @@ struct WorkItem {
   Work work;
   int64_t index = 0;  // what the job knows it by: a candidate's slot, a measurement, …
   int64_t units = 1;  // of the phase's progress
-  // Needs the calibration statistics: goes to a worker that has them, while there is one (but when
-  // that failed, to any other, which computes them again).
+  // Needs the calibration statistics: goes to a replica that has them, while there is one (but when
+  // that failed, to any other, which has to compute them first).
   bool needs_calibration = false;
-  int failures = 0;              // attempts that lost their worker or ended in an error
-  WorkerKey last_failed_on = 0;  // not given to the same worker again while there are others
+  // Makes those statistics once more, for one replica: the job knows the scores already.
+  bool prelude = false;
+  int failures = 0;               // attempts that lost their worker or ended in an error
+  ReplicaKey last_failed_on = 0;  // not given to the same replica again while there are others
 };
 
 // Unique among the items that are open at a time.
 WorkKey KeyOf(const WorkItem& item);
 
-// Of the worker that asks for work.
-struct WorkerFitness {
-  WorkerKey key = 0;
+// Of the replica that asks for work.
+struct ReplicaFitness {
+  ReplicaKey key = 0;
   bool calibrated = false;         // it has the job's statistics
-  bool others_calibrated = false;  // another worker has them
-  bool alone = true;               // no other worker serves this job
+  bool calibrating = false;        // or will have them soon
+  bool others_calibrated = false;  // another replica has them
+  bool alone = true;               // no other replica serves this job
 };
 
 class WorkQueue {
@@ -39,8 +42,8 @@ class WorkQueue {
   void PushBack(WorkItem item) { items_.push_back(std::move(item)); }
   // For what a worker could not finish: it was first in line and stays so.
   void PushFront(WorkItem item) { items_.push_front(std::move(item)); }
-  // The first piece that this worker should have.
-  std::optional<WorkItem> PopFor(const WorkerFitness& worker);
+  // The first piece that this replica should have.
+  std::optional<WorkItem> PopFor(const ReplicaFitness& replica);
   // The piece of that name, wherever it stands.
   std::optional<WorkItem> Pop(const WorkKey& key);
   void Clear() { items_.clear(); }

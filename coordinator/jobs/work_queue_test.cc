@@ -30,6 +30,13 @@ TEST(WorkQueueTest, CalibratedWorkWaitsForAWorkerThatHasTheStatistics) {
   EXPECT_EQ(queue.PopFor({.key = 1, .calibrated = true, .alone = false})->index, 1);
 }
 
+TEST(WorkQueueTest, CalibratedWorkIsNotGivenWhileTheStatisticsAreBeingMade) {
+  WorkQueue queue;
+  queue.PushBack(Item(1, /*needs_calibration=*/true));
+  EXPECT_FALSE(queue.PopFor({.key = 2, .calibrating = true}).has_value());
+  EXPECT_TRUE(queue.PopFor({.key = 2, .calibrated = true}).has_value());
+}
+
 TEST(WorkQueueTest, CalibratedWorkGoesToAnybodyWhenNobodyHasTheStatistics) {
   WorkQueue queue;
   queue.PushBack(Item(1, /*needs_calibration=*/true));

@@ -1,10 +1,12 @@
 #include "coordinator/service/core.h"
 
+#include <openssl/rand.h>
 #include <spdlog/spdlog.h>
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "common/version.h"
 #include "coordinator/service/journal_messages.h"
@@ -22,6 +24,12 @@ int64_t UnixMs() {
       .count();
 }
 
+std::string RandomKey() {
+  std::string key(32, '\0');
+  RAND_bytes(reinterpret_cast<unsigned char*>(key.data()), static_cast<int>(key.size()));
+  return key;
+}
+
 }  // namespace
 
 CoordinatorCore::CoordinatorCore(const Options& options, const SearchFactory* searches,
@@ -30,6 +38,7 @@ CoordinatorCore::CoordinatorCore(const Options& options, const SearchFactory* se
       store_(std::move(store)),
       start_(std::chrono::steady_clock::now()),
       start_unix_ms_(UnixMs()),
+      replica_key_(RandomKey()),
       brain_({.lease = options.lease.count(),
               .version = std::string(kVersion),
               .life = store_ == nullptr ? 0 : store_->life()},
@@ -360,6 +369,12 @@ void CoordinatorCore::Do(const SendWelcome& action) {
   welcome->set_heartbeat_milliseconds(static_cast<int32_t>(options_.heartbeat.count()));
   welcome->set_lease_milliseconds(static_cast<int32_t>(options_.lease.count()));
   SendTo(action.worker, std::move(message));
+}
+
+void CoordinatorCore::Do(const SendJoin& action) {
+  // Only workers that the coordinator put into a replica know its secret.
+  const std::string secret = Sha256Hex(absl::StrCat(replica_key_, action.epoch));
+  SendTo(action.worker, JoinMessage(action, secret));
 }
 
 void CoordinatorCore::Do(const CloseWorker& action) {

@@ -111,6 +111,7 @@ class CoordinatorCore : public StatusSource {
   void Do(const RecordJob&) {}  // stored already
   void Do(const RecordFact&) {}
   void Do(const SendWelcome& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const SendJoin& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const CloseWorker& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const SendDataSet& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const SendTask& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -134,6 +135,7 @@ class CoordinatorCore : public StatusSource {
   const std::unique_ptr<JobStore> store_;
   const std::chrono::steady_clock::time_point start_;
   const int64_t start_unix_ms_;
+  const std::string replica_key_;  // that the secrets of replicas are made of
 
   mutable Mutex mutex_;
   CondVar stopped_;

@@ -11,9 +11,11 @@
 namespace espalier {
 namespace {
 
-void WriteMasks(const std::shared_ptr<const Subnet>& subnet, v1::SubnetMasks* message) {
+void WriteMasks(const std::shared_ptr<const Subnet>& subnet, const StageRange& stage,
+                v1::SubnetMasks* message) {
   if (subnet == nullptr) return;  // no layers: dense
-  for (const LayerMask& layer : subnet->layers) {
+  for (int64_t i = stage.first; i < stage.end(); ++i) {
+    const LayerMask& layer = subnet->layers[i];
     v1::LayerMasks* masks = message->add_layers();
     for (const Bitmask& group : layer.attention) masks->add_attention(group.bytes());
     masks->set_mlp(layer.mlp.bytes());
@@ -39,26 +41,27 @@ void WriteReformation(const ReformationSpec& spec, const std::string& calibratio
   message->set_calibration(calibration);
 }
 
-void WriteWork(const LoadWork&, v1::Task* task) { task->mutable_load(); }
-void WriteWork(const CalibrateWork& work, v1::Task* task) {
+void WriteWork(const LoadWork&, const StageRange&, v1::Task* task) { task->mutable_load(); }
+void WriteWork(const CalibrateWork& work, const StageRange&, v1::Task* task) {
   task->mutable_calibrate()->set_data_set(work.data_set);
   task->mutable_calibrate()->set_damping(work.damping);
 }
-void WriteWork(const EvaluateWork& work, v1::Task* task) {
+void WriteWork(const EvaluateWork& work, const StageRange& stage, v1::Task* task) {
   v1::EvaluateTask* evaluate = task->mutable_evaluate();
-  WriteMasks(work.subnet, evaluate->mutable_subnet());
+  WriteMasks(work.subnet, stage, evaluate->mutable_subnet());
   evaluate->set_data_set(work.data_set);
   evaluate->set_first_sequence(work.first);
   evaluate->set_sequence_count(work.count);
   WriteReformation(work.reformation, work.calibration, evaluate->mutable_reformation());
 }
-void WriteWork(const ReformWork& work, v1::Task* task) {
-  WriteMasks(work.subnet, task->mutable_reform()->mutable_subnet());
+void WriteWork(const ReformWork& work, const StageRange& stage, v1::Task* task) {
+  WriteMasks(work.subnet, stage, task->mutable_reform()->mutable_subnet());
   WriteReformation(work.reformation, work.calibration,
                    task->mutable_reform()->mutable_reformation());
 }
-void WriteWork(const ExportWork& work, v1::Task* task) {
-  WriteMasks(work.subnet, task->mutable_export_()->mutable_subnet());
+void WriteWork(const ExportWork& work, const StageRange&, v1::Task* task) {
+  const StageRange all{0, static_cast<int64_t>(work.subnet->layers.size())};
+  WriteMasks(work.subnet, all, task->mutable_export_()->mutable_subnet());
   WriteReformation(work.reformation, work.calibration,
                    task->mutable_export_()->mutable_reformation());
 }
@@ -159,8 +162,14 @@ void WriteScores(const UnitScores& scores, v1::CalibrateOutcome* message) {
 
 void Write(const std::monostate&, v1::TaskResult*) {}
 void Write(const LoadResult& outcome, v1::TaskResult* result) {
-  result->mutable_load()->set_model_hash(outcome.model_hash);
-  result->mutable_load()->set_weight_bytes(outcome.weight_bytes);
+  v1::LoadOutcome* message = result->mutable_load();
+  message->set_weight_bytes(outcome.weight_bytes);
+  message->set_description(outcome.digest.description);
+  for (const auto& [name, hash] : outcome.digest.tensors) {
+    v1::TensorDigest* tensor = message->add_tensors();
+    tensor->set_name(name);
+    tensor->set_sha256(hash);
+  }
 }
 void Write(const CalibrateResult& outcome, v1::TaskResult* result) {
   WriteScores(outcome.scores, result->mutable_calibrate());
@@ -193,9 +202,14 @@ std::string Utf8(std::string text) {
 
 Outcome OutcomeFromMessage(const v1::TaskResult& result) {
   switch (result.outcome_case()) {
-    case v1::TaskResult::kLoad:
-      return LoadResult{.model_hash = result.load().model_hash(),
-                        .weight_bytes = result.load().weight_bytes()};
+    case v1::TaskResult::kLoad: {
+      LoadResult load{.digest = {.description = result.load().description(), .tensors = {}},
+                      .weight_bytes = result.load().weight_bytes()};
+      for (const v1::TensorDigest& tensor : result.load().tensors()) {
+        load.digest.tensors[tensor.name()] = tensor.sha256();
+      }
+      return load;
+    }
     case v1::TaskResult::kCalibrate: {
       CalibrateResult calibrate;
       for (const v1::LayerUnitScores& message : result.calibrate().layers()) {
@@ -285,7 +299,8 @@ WorkerInfo InfoFromMessage(const v1::Hello& hello) {
           .device_name = hello.device_name(),
           .memory_bytes = hello.memory_bytes(),
           .threads = hello.threads(),
-          .version = hello.version()};
+          .version = hello.version(),
+          .stage_address = hello.stage_address()};
 }
 
 WorkerHeartbeat HeartbeatFromMessage(WorkerKey worker, const v1::Heartbeat& heartbeat) {
@@ -320,7 +335,19 @@ v1::CoordinatorMessage TaskMessage(const SendTask& action) {
   task->mutable_model()->set_path(Utf8(action.model.path));
   task->mutable_model()->set_precision(std::string(PrecisionName(action.model.precision)));
   task->mutable_model()->set_hash(action.model.hash);
-  std::visit([&](const auto& work) { WriteWork(work, task); }, action.work);
+  task->mutable_model()->set_first_layer(action.stage.first);
+  task->mutable_model()->set_layers(action.stage.count);
+  std::visit([&](const auto& work) { WriteWork(work, action.stage, task); }, action.work);
+  return message;
+}
+
+v1::CoordinatorMessage JoinMessage(const SendJoin& action, const std::string& secret) {
+  v1::CoordinatorMessage message;
+  v1::JoinReplica* join = message.mutable_join();
+  join->set_epoch(action.epoch);
+  join->set_stage(static_cast<int32_t>(action.stage));
+  for (const std::string& address : action.stage_addresses) join->add_stage_addresses(address);
+  join->set_secret(secret);
   return message;
 }
 
@@ -372,6 +399,8 @@ v1::Worker WorkerMessage(const WorkerView& view) {
   message.set_activity(view.activity);
   message.set_progress(view.progress);
   message.set_tasks_done(view.tasks_done);
+  message.set_stage(static_cast<int32_t>(view.stage));
+  message.set_stages(static_cast<int32_t>(view.stages));
   return message;
 }
 

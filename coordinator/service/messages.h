@@ -29,6 +29,7 @@ Outcome OutcomeFromMessage(const v1::TaskResult& result);
 void WriteOutcome(const Outcome& outcome, v1::TaskResult* result);
 
 v1::CoordinatorMessage TaskMessage(const SendTask& action);
+v1::CoordinatorMessage JoinMessage(const SendJoin& action, const std::string& secret);
 v1::CoordinatorMessage DataSetMessage(const TokenSequences& sequences);
 
 // `unix_ms` is the wall-clock time of the brain's time 0.

@@ -30,6 +30,7 @@ TEST(MessagesTest, ATaskCarriesPackedMasksAndTheReformation) {
       .method = ReformationMethod::kAdmm, .damping = 0.5, .rho = 2, .iterations = 9};
   work.calibration = "c";
   action.work = work;
+  action.stage = {0, 2};
   const v1::Task task = TaskMessage(action).task();
   EXPECT_EQ(task.id(), 7u);
   EXPECT_EQ(task.epoch(), 3u);
@@ -45,6 +46,34 @@ TEST(MessagesTest, ATaskCarriesPackedMasksAndTheReformation) {
   work.subnet = nullptr;
   action.work = work;
   EXPECT_EQ(TaskMessage(action).task().evaluate().subnet().layers_size(), 0);
+}
+
+TEST(MessagesTest, AStageIsSentItsOwnMasksButForTheExport) {
+  Subnet subnet = Subnet::Dense(testing_fakes::TinyConfig());
+  subnet.layers[1].mlp.Set(9, false);
+  SendTask action;
+  action.stage = {1, 1};
+  EvaluateWork work;
+  work.subnet = std::make_shared<const Subnet>(subnet);
+  action.work = work;
+  const v1::Task evaluate = TaskMessage(action).task();
+  EXPECT_EQ(evaluate.model().first_layer(), 1);
+  EXPECT_EQ(evaluate.model().layers(), 1);
+  ASSERT_EQ(evaluate.evaluate().subnet().layers_size(), 1);
+  EXPECT_EQ(evaluate.evaluate().subnet().layers(0).mlp(), subnet.layers[1].mlp.bytes());
+  action.work = ExportWork{
+      .subnet = std::make_shared<const Subnet>(subnet), .reformation = {}, .calibration = {}};
+  EXPECT_EQ(TaskMessage(action).task().export_().subnet().layers_size(), 2);
+}
+
+TEST(MessagesTest, WhatALoadFoundGoesThereAndBack) {
+  const LoadResult result{.digest = {.description = "d", .tensors = {{"a", "1"}, {"b", "2"}}},
+                          .weight_bytes = 12};
+  v1::TaskResult message;
+  WriteOutcome(result, &message);
+  const auto back = std::get<LoadResult>(OutcomeFromMessage(message));
+  EXPECT_EQ(back.digest, result.digest);
+  EXPECT_EQ(back.weight_bytes, 12);
 }
 
 TEST(MessagesTest, AnErrorAndAnEmptyAnswerBecomeAStatus) {

@@ -44,6 +44,27 @@ absl::Status CheckCompact(const fs::path& compact, const Subnet& expected) {
       absl::StrCat(compact.string(), ": the worker exported another subnet than it was told to"));
 }
 
+// The stages of a replica upload a part each; put together in their order they are the file.
+absl::Status JoinParts(const fs::path& compact) {
+  const fs::path file = compact / "model.safetensors";
+  const auto part = [&](int stage) {
+    return compact / absl::StrCat("model.safetensors.part-", stage);
+  };
+  std::error_code error;
+  if (!fs::exists(part(1), error)) {
+    fs::rename(part(0), file, error);
+    return error ? FileError(error, "take the uploaded", part(0)) : absl::OkStatus();
+  }
+  ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<FileWriter> writer, FileWriter::Create(file));
+  for (int stage = 0; fs::exists(part(stage), error); ++stage) {
+    ESPALIER_ASSIGN_OR_RETURN(const auto map, MappedFile::Open(part(stage)));
+    ESPALIER_RETURN_IF_ERROR(writer->Append(map->bytes()));
+    fs::remove(part(stage), error);
+    if (error) return FileError(error, "remove", part(stage));
+  }
+  return writer->Close();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ArtifactFile>> ArtifactFile::Create(fs::path partial,
@@ -155,6 +176,7 @@ absl::Status ResultFolder::Seal(TaskId task) {
 absl::Status ResultFolder::Finish(const FinishOutput& order) {
   ESPALIER_RETURN_IF_ERROR(Seal(order.task));
   const fs::path& staging = directory_->staging();
+  ESPALIER_RETURN_IF_ERROR(JoinParts(staging / "compact"));
   ESPALIER_RETURN_IF_ERROR(CheckCompact(staging / "compact", *order.subnet));
   ESPALIER_RETURN_IF_ERROR(WritePadded(staging / "compact", staging / "padded"));
   for (const FinishOutput::File& file : order.files) {

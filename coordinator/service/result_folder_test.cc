@@ -33,7 +33,7 @@ class ResultFolderTest : public ::testing::Test {
     Upload(task, "compact/config.json",
            *CompactConfigJson(*ReadFile(base_ / "model" / "config.json"), config_, *subnet_,
                               DType::kFloat32));
-    Upload(task, "compact/model.safetensors", ZeroSafetensors(config_, *subnet_));
+    Upload(task, "compact/model.safetensors.part-0", ZeroSafetensors(config_, *subnet_));
   }
   FinishOutput Order(TaskId task) {
     return {.job = 1,
@@ -60,8 +60,31 @@ TEST_F(ResultFolderTest, IsThereOnlyWhenItIsWhole) {
   EXPECT_TRUE(fs::exists(base_ / "result" / "padded" / "model.safetensors"));
 }
 
+TEST_F(ResultFolderTest, PartsOfStagesAreJoinedInTheirOrder) {
+  UploadModel(4);
+  const std::string whole = ZeroSafetensors(config_, *subnet_);
+  UploadModel(5);
+  Upload(5, "compact/model.safetensors.part-1", whole.substr(100, 300));
+  Upload(5, "compact/model.safetensors.part-0", whole.substr(0, 100));
+  Upload(5, "compact/model.safetensors.part-2", whole.substr(400));
+  const absl::Status status = folder_->Finish(Order(5));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(base_ / "result/compact/model.safetensors"), whole);
+  EXPECT_FALSE(fs::exists(base_ / "result/compact/model.safetensors.part-1"));
+}
+
+TEST_F(ResultFolderTest, AMissingPartIsRefused) {
+  const std::string whole = ZeroSafetensors(config_, *subnet_);
+  UploadModel(5);
+  Upload(5, "compact/model.safetensors.part-0", whole.substr(0, 400));
+  Upload(5, "compact/model.safetensors.part-2", whole.substr(400));
+  EXPECT_FALSE(folder_->Finish(Order(5)).ok());
+  folder_.reset();
+  EXPECT_FALSE(fs::exists(base_ / "result"));
+}
+
 TEST_F(ResultFolderTest, FilesOfAnotherAttemptDoNotMix) {
-  Upload(4, "compact/model.safetensors", "half of it, then the worker was lost");
+  Upload(4, "compact/model.safetensors.part-0", "half of it, then the worker was lost");
   Upload(4, "compact/leftover.json", "{}");
   UploadModel(5);
   ASSERT_TRUE(folder_->Finish(Order(5)).ok());
@@ -75,7 +98,7 @@ TEST_F(ResultFolderTest, ATruncatedModelIsRefusedByName) {
                             DType::kFloat32));
   std::string bytes = ZeroSafetensors(config_, *subnet_);
   bytes.pop_back();
-  Upload(5, "compact/model.safetensors", bytes);
+  Upload(5, "compact/model.safetensors.part-0", bytes);
   const absl::Status status = folder_->Finish(Order(5));
   EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors"));
   folder_.reset();

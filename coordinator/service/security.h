@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/bearer_tokens.h"
+#include "common/listen_address.h"
 #include "common/tls_files.h"
-#include "coordinator/service/listen_address.h"
 #include "coordinator/service/preparation.h"
 
 namespace espalier {

@@ -9,10 +9,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_credentials.h"
+#include "common/listen_address.h"
 #include "common/status_macros.h"
 #include "coordinator/service/core.h"
 #include "coordinator/service/job_service.h"
-#include "coordinator/service/listen_address.h"
 #include "coordinator/service/token_gate.h"
 #include "coordinator/service/unreadable_requests.h"
 #include "coordinator/service/worker_service.h"

@@ -372,7 +372,7 @@ TEST_F(UploadTest, AnExportOfAnotherSubnetFailsTheJob) {
   const std::string dense_json = *ReadFile(folder_ / "model" / "config.json");
   worker_->Upload(task_, "compact/config.json",
                   *CompactConfigJson(dense_json, config, dense, DType::kFloat32));
-  worker_->Upload(task_, "compact/model.safetensors", ZeroSafetensors(config, dense));
+  worker_->Upload(task_, "compact/model.safetensors.part-0", ZeroSafetensors(config, dense));
   worker_->SendResult(RightAnswer(task_));
   const v1::JobEvent end = End(id_);
   EXPECT_EQ(end.state(), v1::JOB_STATE_FAILED);

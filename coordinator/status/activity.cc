@@ -25,6 +25,7 @@ void ActivityCounters::Saw(const Actions& actions) {
     if (const auto* task = std::get_if<SendTask>(&action)) Assigned(*task);
     if (const auto* event = std::get_if<PublishEvent>(&action)) Published(*event);
     if (const auto* close = std::get_if<CloseWorker>(&action)) ReturnAllOf(close->worker);
+    if (const auto* join = std::get_if<SendJoin>(&action)) ReturnAllOf(join->worker);
     if (const auto* cancel = std::get_if<SendCancel>(&action)) {
       ReturnIf([cancel](TaskId id, const OpenTask&) { return id == cancel->task; });
     }
@@ -46,6 +47,7 @@ void ActivityCounters::Finished(const TaskFinished& event) {
 }
 
 void ActivityCounters::Assigned(const SendTask& task) {
+  if (!task.last_stage) return;  // a task counts once, whatever the number of stages
   ++totals_.tasks_assigned;
   const auto phase = phases_.find(task.job);
   const bool searching = phase != phases_.end() && (phase->second == JobPhase::kInitialize ||

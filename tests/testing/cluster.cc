@@ -38,6 +38,7 @@ std::unique_ptr<Worker> TestCluster::AddWorker(const EngineLoader& loader) const
   WorkerOptions options;
   options.coordinator = coordinator_->address();
   options.threads = 1;
+  options.stage_listen = "127.0.0.1:0";
   return OrDie(Worker::Start(options, loader));
 }
 

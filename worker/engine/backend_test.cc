@@ -30,7 +30,7 @@ TEST_P(BackendTest, FusedPathEqualsPlainOperations) {
                                           .original_max_position_embeddings = 64};
   const auto folder = OpenModelFolder(WriteTestModel(config, 21, "backends"));
   ASSERT_TRUE(folder.ok()) << folder.status();
-  auto model = LoadResidentModel(*folder, at::kFloat, at::kCPU);
+  auto model = LoadResidentModel(*folder, WholeModel(folder->config), at::kFloat, at::kCPU);
   ASSERT_TRUE(model.ok()) << model.status();
   model->config = config;  // with the frequency scaling that the test's config.json lacks
 

@@ -70,13 +70,13 @@ absl::StatusOr<at::Tensor> Read(const ModelFolder& folder, const std::string& na
 
 absl::Status WriteCompactTensors(const ModelFolder& folder,
                                  const std::vector<LayerSelection>& selections,
-                                 const Subnet& subnet, DType dtype, const ByteSink& sink,
-                                 const Control& control) {
+                                 const StageRange& stage, const Subnet& subnet, DType dtype,
+                                 const ByteSink& sink, const Control& control) {
   Sources sources;
   for (size_t i = 0; i < selections.size(); ++i) {
-    AddLayer(static_cast<int64_t>(i), selections[i], &sources);
+    AddLayer(stage.first + static_cast<int64_t>(i), selections[i], &sources);
   }
-  const std::vector<TensorSpec> specs = ExpectedTensors(folder.config, subnet, dtype);
+  const std::vector<TensorSpec> specs = StageTensors(folder.config, subnet, dtype, stage);
   for (size_t i = 0; i < specs.size(); ++i) {
     if (Cancelled(control)) return CancelledError();
     ESPALIER_ASSIGN_OR_RETURN(at::Tensor tensor,

@@ -11,12 +11,13 @@
 
 namespace espalier {
 
-// Bytes of ExpectedTensors(config, subnet, dtype), in that order. Inherited weights come straight
+// Bytes of the StageTensors of `stage`, in their order. `subnet` is the whole model's, `selections`
+// are the stage's. Inherited weights come straight
 // from the folder, so that a model that was evaluated in a narrower type loses nothing.
 absl::Status WriteCompactTensors(const ModelFolder& folder,
                                  const std::vector<LayerSelection>& selections,
-                                 const Subnet& subnet, DType dtype, const ByteSink& sink,
-                                 const Control& control);
+                                 const StageRange& stage, const Subnet& subnet, DType dtype,
+                                 const ByteSink& sink, const Control& control);
 
 }  // namespace espalier
 

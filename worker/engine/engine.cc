@@ -1,6 +1,7 @@
 #include "worker/engine/engine.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
@@ -107,15 +108,26 @@ absl::Status CheckTokens(const TokenSequences& sequences, int64_t vocab_size) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStage(const StageRange& stage, const ModelFolder& folder) {
+  if (stage.first >= 0 && stage.count > 0 && stage.end() <= folder.config.num_layers) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(folder.path.string(), ": a stage of ", stage.count, " layers from layer ",
+                   stage.first, " on is not part of a model of ", folder.config.num_layers));
+}
+
 class ResidentEngine : public Engine {
  public:
   ResidentEngine(ModelFolder folder, ResidentModel model, int threads)
       : folder_(std::move(folder)),
         model_(std::move(model)),
+        stage_{model_.first_layer, model_.config.num_layers},
         pool_(model_.device.is_cpu() ? threads : 1),
         backend_(model_.device.is_cpu() ? MakeCpuBackend(&pool_) : MakeTensorBackend()) {}
 
-  const ModelConfig& config() const override { return model_.config; }
+  const ModelConfig& config() const override { return folder_.config; }
+  StageRange stage() const override { return stage_; }
   const Subnet& resident() const override { return model_.subnet; }
   EngineMemory memory() const override {
     return {model_.bytes(), backend_->scratch_bytes(), backend_->activation_bytes()};
@@ -124,9 +136,11 @@ class ResidentEngine : public Engine {
   absl::StatusOr<std::vector<SequenceLoss>> Evaluate(const Subnet& subnet,
                                                      const TokenSequences& sequences,
                                                      const ReformedWeights* reformed,
-                                                     const Control& control) override;
+                                                     const Control& control,
+                                                     const Pipeline& pipeline) override;
   absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
-                                                               const Control& control) override;
+                                                               const Control& control,
+                                                               const Pipeline& pipeline) override;
   absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                         const Control& control) override;
   absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
@@ -139,16 +153,27 @@ class ResidentEngine : public Engine {
   bool IsDense() const { return !folder_.masks.has_value(); }
   absl::Status CheckDense(const std::string& what) const;
   absl::Status CheckSubnet(const Subnet& subnet) const;
+  absl::Status CheckPipeline(const Pipeline& pipeline) const;
   std::vector<LayerSelection> Select(const Subnet& subnet, const ReformedWeights* reformed) const;
 
-  // Runs all layers over batches of whole sequences. `after_layer` (may be empty) gives the
-  // observer of each layer; `losses` (may be null) receives the sum of each sequence.
+  // Runs the stage's layers over batches of whole sequences. `observer_of` (may be empty) gives the
+  // observer of each layer; `losses` (may be null) receives the sum of each sequence on the last
+  // stage.
   absl::Status Run(const std::vector<LayerSelection>& selections, const TokenSequences& sequences,
                    const std::function<LayerObserver(int64_t layer)>& observer_of,
-                   std::vector<double>* losses, const Control& control);
+                   std::vector<double>* losses, const Control& control, const Pipeline& pipeline);
+  // A batch's activations, [rows, d]: embedded, or those of the stage before.
+  absl::StatusOr<at::Tensor> Incoming(const int32_t* tokens, int64_t rows, int64_t batch,
+                                      const Control& control, const Pipeline& pipeline);
+  absl::Status PassOn(const at::Tensor& x, int64_t batch, const Control& control,
+                      const Pipeline& pipeline);
+
+  bool first_stage() const { return HoldsEmbedding(stage_); }
+  bool last_stage() const { return HoldsHead(stage_, folder_.config); }
 
   ModelFolder folder_;
   ResidentModel model_;
+  const StageRange stage_;
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
 };
@@ -168,6 +193,17 @@ absl::Status ResidentEngine::CheckSubnet(const Subnet& subnet) const {
                    ": a compact model holds one subnet only; give masks with the dense model"));
 }
 
+absl::Status ResidentEngine::CheckPipeline(const Pipeline& pipeline) const {
+  if (first_stage() && last_stage()) return absl::OkStatus();
+  if (pipeline.transport != nullptr && (pipeline.transport->rank() == 0) == first_stage() &&
+      (pipeline.transport->rank() + 1 == pipeline.transport->size()) == last_stage()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(folder_.path.string(), ": the layers ", stage_.first, " to ", stage_.end() - 1,
+                   " are part of a model, and their place among its stages was not given"));
+}
+
 std::vector<LayerSelection> ResidentEngine::Select(const Subnet& subnet,
                                                    const ReformedWeights* reformed) const {
   std::vector<LayerSelection> selections;
@@ -183,7 +219,8 @@ std::vector<LayerSelection> ResidentEngine::Select(const Subnet& subnet,
 absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
                                  const TokenSequences& sequences,
                                  const std::function<LayerObserver(int64_t layer)>& observer_of,
-                                 std::vector<double>* losses, const Control& control) {
+                                 std::vector<double>* losses, const Control& control,
+                                 const Pipeline& pipeline) {
   const int64_t length = sequences.sequence_length;
   const int64_t at_once = std::max<int64_t>(1, kRowsPerBatch / length);
   const int64_t batches = (sequences.count() + at_once - 1) / at_once;
@@ -191,7 +228,8 @@ absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
   for (int64_t batch = 0; batch < batches; ++batch) {
     const int64_t count = std::min(at_once, sequences.count() - batch * at_once);
     const int32_t* tokens = sequences.tokens.data() + batch * at_once * length;
-    at::Tensor x = backend_->Embed(model_, tokens, count * length);
+    ESPALIER_ASSIGN_OR_RETURN(at::Tensor x,
+                              Incoming(tokens, count * length, batch, control, pipeline));
     for (int64_t layer = 0; layer < layers; ++layer) {
       if (Cancelled(control)) return CancelledError();
       backend_->RunLayer(model_, layer, selections[layer], count, length, &x,
@@ -201,7 +239,8 @@ absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
                           static_cast<double>(batches));
     }
     if (Cancelled(control)) return CancelledError();
-    if (losses == nullptr) continue;
+    if (!last_stage()) ESPALIER_RETURN_IF_ERROR(PassOn(x, batch, control, pipeline));
+    if (losses == nullptr || !last_stage()) continue;
     const std::vector<double> sums = backend_->Losses(model_, x, tokens, count, length);
     losses->insert(losses->end(), sums.begin(), sums.end());
   }
@@ -209,15 +248,41 @@ absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
   return absl::OkStatus();
 }
 
+absl::StatusOr<at::Tensor> ResidentEngine::Incoming(const int32_t* tokens, int64_t rows,
+                                                    int64_t batch, const Control& control,
+                                                    const Pipeline& pipeline) {
+  if (first_stage()) return backend_->Embed(model_, tokens, rows);
+  Transport& transport = *pipeline.transport;
+  const bool host = transport.memory() == Transport::Memory::kHost;
+  at::Tensor x = at::empty(
+      {rows, model_.config.hidden_size},
+      at::TensorOptions().dtype(at::kFloat).device(host ? at::Device(at::kCPU) : model_.device));
+  ESPALIER_RETURN_IF_ERROR(transport.Receive(transport.rank() - 1, {pipeline.task, batch},
+                                             x.data_ptr(), static_cast<int64_t>(x.nbytes()),
+                                             control.cancelled));
+  return x.to(model_.device);
+}
+
+absl::Status ResidentEngine::PassOn(const at::Tensor& x, int64_t batch, const Control& control,
+                                    const Pipeline& pipeline) {
+  Transport& transport = *pipeline.transport;
+  const bool host = transport.memory() == Transport::Memory::kHost;
+  const at::Tensor out = (host ? x.to(at::kCPU) : x).contiguous();
+  return transport.Send(transport.rank() + 1, {pipeline.task, batch}, out.data_ptr(),
+                        static_cast<int64_t>(out.nbytes()), control.cancelled);
+}
+
 absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet& subnet,
                                                                    const TokenSequences& sequences,
                                                                    const ReformedWeights* reformed,
-                                                                   const Control& control) {
+                                                                   const Control& control,
+                                                                   const Pipeline& pipeline) {
+  ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
   ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
   ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
   std::vector<double> sums;
   ESPALIER_RETURN_IF_ERROR(WithoutExceptions("evaluating a subnet", [&] {
-    return Run(Select(subnet, reformed), sequences, nullptr, &sums, control);
+    return Run(Select(subnet, reformed), sequences, nullptr, &sums, control, pipeline);
   }));
   std::vector<SequenceLoss> losses;
   losses.reserve(sums.size());
@@ -226,7 +291,8 @@ absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet&
 }
 
 absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
-    const TokenSequences& sequences, const Control& control) {
+    const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
+  ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
   ESPALIER_RETURN_IF_ERROR(CheckDense("calibration"));
   ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
   const ModelConfig& config = model_.config;
@@ -258,7 +324,7 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
       };
     };
     ESPALIER_RETURN_IF_ERROR(
-        Run(Select(model_.subnet, nullptr), sequences, observer_of, nullptr, control));
+        Run(Select(model_.subnet, nullptr), sequences, observer_of, nullptr, control, pipeline));
     for (LayerGrams& grams : calibration->layers) {
       for (at::Tensor* gram : {&grams.qkv, &grams.o, &grams.gate_up, &grams.down}) {
         backend_->FinishGram(gram);
@@ -293,9 +359,12 @@ absl::StatusOr<Reformation> ResidentEngine::Reform(const Calibration& calibratio
 absl::Status ResidentEngine::ExportCompact(const Subnet& subnet, const ReformedWeights* reformed,
                                            DType dtype, const ByteSink& sink,
                                            const Control& control) {
-  ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
+  ESPALIER_RETURN_IF_ERROR(ValidateSubnet(subnet, folder_.config));
+  const Subnet own = StageSubnet(subnet, stage_);
+  ESPALIER_RETURN_IF_ERROR(CheckSubnet(own));
   return WithoutExceptions("exporting the subnet", [&]() -> absl::Status {
-    return WriteCompactTensors(folder_, Select(subnet, reformed), subnet, dtype, sink, control);
+    return WriteCompactTensors(folder_, Select(own, reformed), stage_, subnet, dtype, sink,
+                               control);
   });
 }
 
@@ -324,14 +393,21 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path
   ESPALIER_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
   ESPALIER_ASSIGN_OR_RETURN(ModelFolder folder, OpenModelFolder(model));
   const bool wide = options.precision == Precision::kFloat32;
-  const Subnet resident = folder.masks.has_value() ? *folder.masks : Subnet::Dense(folder.config);
-  const int64_t needed = CountParameters(resident, folder.config) * (wide ? 4 : 2);
+  const StageRange stage = options.stage.value_or(WholeModel(folder.config));
+  ESPALIER_RETURN_IF_ERROR(CheckStage(stage, folder));
+  int64_t needed = 0;
+  for (const TensorSpec& spec : StageTensors(folder.config, folder.resident(),
+                                             wide ? DType::kFloat32 : DType::kBFloat16, stage)) {
+    needed += spec.ByteSize();
+  }
   ESPALIER_RETURN_IF_ERROR(PrepareDevice(device, needed, model.string()));
   return WithoutExceptions(
       absl::StrCat("loading ", model.string()), [&]() -> absl::StatusOr<std::unique_ptr<Engine>> {
         ESPALIER_ASSIGN_OR_RETURN(
             ResidentModel resident_model,
-            LoadResidentModel(folder, wide ? at::kFloat : at::kBFloat16, device));
+            LoadResidentModel(folder, stage, wide ? at::kFloat : at::kBFloat16, device));
+        // The weights were copied; the export reads the rest again.
+        folder.tensors->ReleasePages();
         return std::make_unique<ResidentEngine>(std::move(folder), std::move(resident_model),
                                                 options.threads);
       });

@@ -1,5 +1,10 @@
 // The engine: one resident model on one device, and everything that is computed with it.
 //
+// A model that no device can hold is divided into stages (common/stage.h), each with an engine of
+// its own. Evaluate and Calibrate are then called on all of them with the same sequences, and the
+// activations go from each to the next; everything else a stage does by itself, for its own layers.
+// Layers are counted from the stage's first one, except where errors name them.
+//
 // This header shows no libtorch; nothing above worker/engine includes any. No exception leaves the
 // engine: libtorch's become statuses, out of memory RESOURCE_EXHAUSTED with the sizes.
 #ifndef ESPALIER_WORKER_ENGINE_ENGINE_H_
@@ -10,6 +15,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +25,10 @@
 #include "common/job_spec.h"
 #include "common/model_config.h"
 #include "common/safetensors.h"
+#include "common/stage.h"
 #include "common/subnet.h"
 #include "common/text.h"
+#include "worker/transport/transport.h"
 
 namespace espalier {
 
@@ -28,12 +36,19 @@ struct EngineOptions {
   std::string device = "cpu";  // "cpu" or "cuda:N"
   Precision precision = Precision::kFloat32;
   int threads = 0;  // of the CPU path; 0 = all cores. Results do not depend on it.
+  std::optional<StageRange> stage{};  // unset: the whole model
 };
 
 // How a caller follows and stops a long call. Both members may be empty.
 struct Control {
   std::function<void(double fraction)> progress;  // called from the calling thread
   const std::atomic<bool>* cancelled = nullptr;   // polled; the call returns CANCELLED
+};
+
+// The way to the stages before and after this one. Null for a whole model, which has none.
+struct Pipeline {
+  Transport* transport = nullptr;
+  uint64_t task = 0;  // tags the messages
 };
 
 // Sum of −ln p over the T − 1 predictions of one sequence.
@@ -61,7 +76,7 @@ class ReformedWeights;
 
 // What reformation did to one linear, on the calibration data: ‖W X − W' X_S‖² / ‖W X‖².
 struct ReformationError {
-  int64_t layer = 0;
+  int64_t layer = 0;  // of the whole model
   bool mlp = false;   // false: o, true: down
   double before = 0;  // inherited weights
   double after = 0;   // reformed weights; never above `before`
@@ -78,25 +93,29 @@ using ByteSink = std::function<absl::Status(std::string_view bytes)>;
 // Not thread-safe: one call at a time (Control::cancelled may be set from any thread).
 class Engine {
  public:
-  // Loads an HF folder or a compact folder. Errors name the file or tensor and what to do.
+  // Loads an HF folder or a compact folder, or one stage of it: reads no other tensors. Errors name
+  // the file or tensor and what to do.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(const std::filesystem::path& model,
                                                       const EngineOptions& options);
   virtual ~Engine() = default;
 
   virtual const ModelConfig& config() const = 0;  // the dense model's dimensions
-  virtual const Subnet& resident() const = 0;     // dense, or the compact folder's masks
+  virtual StageRange stage() const = 0;
+  virtual const Subnet& resident() const = 0;  // the stage's: dense, or the compact folder's masks
   virtual EngineMemory memory() const = 0;
 
-  // Loss of a subnet on every sequence. `subnet` must be the resident one when the model is
-  // compact. With `reformed`, its weights replace o and down. INVALID_ARGUMENT for a wrong shape or
-  // a token id outside the vocabulary.
+  // Loss of a subnet on every sequence; none on stages other than the last one. `subnet` must be
+  // the resident one when the model is compact. With `reformed`, its weights replace o and down.
+  // INVALID_ARGUMENT for a wrong shape or a token id outside the vocabulary.
   virtual absl::StatusOr<std::vector<SequenceLoss>> Evaluate(
       const Subnet& subnet, const TokenSequences& sequences,
-      const ReformedWeights* reformed = nullptr, const Control& control = {}) = 0;
+      const ReformedWeights* reformed = nullptr, const Control& control = {},
+      const Pipeline& pipeline = {}) = 0;
 
   // Runs the dense model over `sequences` and accumulates the Gram matrices. Only for dense models.
   virtual absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(
-      const TokenSequences& sequences, const Control& control = {}) = 0;
+      const TokenSequences& sequences, const Control& control = {},
+      const Pipeline& pipeline = {}) = 0;
 
   // Unit scores (docs/method.md, "Importance"): Φ_ij = W_ij² / [(2H + λI)⁻¹]_jj with
   // λ = damping · mean(diag 2H), summed over the rows of q, k, v and the columns of o of a pair,
@@ -110,8 +129,8 @@ class Engine {
                                              const ReformationSpec& options,
                                              const Control& control = {}) = 0;
 
-  // The tensors of the compact model (common/model_folder.h), in the order in which Export writes
-  // their bytes after the safetensors header.
+  // The bytes of the stage's tensors of the compact model (StageTensors), in their order. `subnet`
+  // is the whole model's: what the stages write, one after another, follows the safetensors header.
   virtual absl::Status ExportCompact(const Subnet& subnet, const ReformedWeights* reformed,
                                      DType dtype, const ByteSink& sink,
                                      const Control& control = {}) = 0;

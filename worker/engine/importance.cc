@@ -85,9 +85,10 @@ absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
   if (Cancelled(control)) return CancelledError();
   for (int64_t item = 0; item < 2 * layers; ++item) {
     if (statuses[item].ok()) continue;
-    return absl::Status(statuses[item].code(),
-                        absl::StrCat("layer ", item / 2, item % 2 == 0 ? " attention: " : " MLP: ",
-                                     statuses[item].message()));
+    return absl::Status(
+        statuses[item].code(),
+        absl::StrCat("layer ", model.first_layer + item / 2,
+                     item % 2 == 0 ? " attention: " : " MLP: ", statuses[item].message()));
   }
   return scores;
 }

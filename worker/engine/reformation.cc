@@ -155,7 +155,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
     if (solved.ok()) {
       (mlp ? weights->layers[i].down_transposed : weights->layers[i].o_transposed) =
           solved->weights.to(model.device);
-      errors[item] = {i, mlp, solved->before, solved->after};
+      errors[item] = {model.first_layer + i, mlp, solved->before, solved->after};
     } else {
       statuses[item] = solved.status();
     }
@@ -167,7 +167,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
     if (statuses[item].ok()) continue;
     return absl::Status(
         statuses[item].code(),
-        absl::StrCat("layer ", linears[item].layer,
+        absl::StrCat("layer ", model.first_layer + linears[item].layer,
                      linears[item].mlp ? " down_proj: " : " o_proj: ", statuses[item].message()));
   }
   return Reformation{std::move(weights), std::move(errors)};

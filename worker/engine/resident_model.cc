@@ -85,21 +85,26 @@ absl::Status LoadMlp(Loader* loader, const std::string& prefix, int64_t channels
 
 }  // namespace
 
-absl::StatusOr<ResidentModel> LoadResidentModel(const ModelFolder& folder, at::ScalarType type,
-                                                at::Device device) {
+absl::StatusOr<ResidentModel> LoadResidentModel(const ModelFolder& folder, const StageRange& stage,
+                                                at::ScalarType type, at::Device device) {
   Loader loader(folder, type, device);
-  const ModelConfig& config = folder.config;
   ResidentModel model;
-  model.config = config;
-  model.subnet = folder.masks.has_value() ? *folder.masks : Subnet::Dense(config);
+  model.config = StageConfig(folder.config, stage);
+  model.first_layer = stage.first;
+  model.subnet = StageSubnet(folder.resident(), stage);
   model.type = type;
   model.device = device;
+  const ModelConfig& config = model.config;
   const int64_t d = config.hidden_size;
-  ESPALIER_ASSIGN_OR_RETURN(model.embedding,
-                            loader.Matrix("model.embed_tokens.weight", config.vocab_size, d));
-  model.layers.resize(config.num_layers);
-  for (int64_t i = 0; i < config.num_layers; ++i) {
-    const std::string prefix = absl::StrCat("model.layers.", i, ".");
+  const bool holds_head = HoldsHead(stage, folder.config);
+  const bool tied_head = holds_head && config.tie_word_embeddings;
+  if (HoldsEmbedding(stage) || tied_head) {
+    ESPALIER_ASSIGN_OR_RETURN(model.embedding,
+                              loader.Matrix("model.embed_tokens.weight", config.vocab_size, d));
+  }
+  model.layers.resize(stage.count);
+  for (int64_t i = 0; i < stage.count; ++i) {
+    const std::string prefix = absl::StrCat("model.layers.", stage.first + i, ".");
     const LayerMask& mask = model.subnet.layers[i];
     if (mask.HasAttention()) {
       ESPALIER_RETURN_IF_ERROR(LoadAttention(&loader, prefix, mask, config, &model.layers[i]));
@@ -109,8 +114,9 @@ absl::StatusOr<ResidentModel> LoadResidentModel(const ModelFolder& folder, at::S
           LoadMlp(&loader, prefix, mask.mlp.Count(), config, &model.layers[i]));
     }
   }
+  if (!holds_head) return model;
   ESPALIER_ASSIGN_OR_RETURN(model.final_norm, loader.Norm("model.norm.weight"));
-  if (config.tie_word_embeddings) {
+  if (tied_head) {
     model.head = model.embedding;
   } else {
     ESPALIER_ASSIGN_OR_RETURN(model.head, loader.Matrix("lm_head.weight", config.vocab_size, d));
@@ -124,7 +130,7 @@ int64_t ResidentModel::bytes() const {
     if (tensor.defined()) total += static_cast<int64_t>(tensor.nbytes());
   };
   add(embedding);
-  if (!head.is_same(embedding)) add(head);
+  if (!head.defined() || !head.is_same(embedding)) add(head);
   add(final_norm);
   for (const ResidentLayer& layer : layers) {
     for (const at::Tensor* tensor :

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "common/model_config.h"
 #include "common/model_folder.h"
+#include "common/stage.h"
 #include "common/subnet.h"
 
 namespace espalier {
@@ -30,21 +31,22 @@ struct ResidentLayer {
 };
 
 struct ResidentModel {
-  ModelConfig config;
-  Subnet subnet;  // that is resident
+  ModelConfig config;       // with the stage's number of layers
+  int64_t first_layer = 0;  // that layers[0] is in the whole model
+  Subnet subnet;            // that is resident
   at::ScalarType type = at::kFloat;
   at::Device device = at::kCPU;
-  at::Tensor embedding;   // [V, d]
-  at::Tensor head;        // [V, d]; the embedding if tied
-  at::Tensor final_norm;  // [d]
+  at::Tensor embedding;   // [V, d]; of the first stage
+  at::Tensor head;        // [V, d]; of the last stage; the embedding if tied
+  at::Tensor final_norm;  // [d]; of the last stage
   std::vector<ResidentLayer> layers;
 
   int64_t bytes() const;
 };
 
-// Copies from the folder's memory map, converting to `type`. May throw (out of memory).
-absl::StatusOr<ResidentModel> LoadResidentModel(const ModelFolder& folder, at::ScalarType type,
-                                                at::Device device);
+// Copies one stage from the folder's memory map, converting to `type`. May throw (out of memory).
+absl::StatusOr<ResidentModel> LoadResidentModel(const ModelFolder& folder, const StageRange& stage,
+                                                at::ScalarType type, at::Device device);
 
 }  // namespace espalier
 

@@ -137,7 +137,7 @@ TEST(ImportanceTest, EqualsItsDefinition) {
   const ModelConfig config = TestConfig(6, 2, true);
   const auto folder = OpenModelFolder(WriteTestModel(config, 31, "importance"));
   ASSERT_TRUE(folder.ok()) << folder.status();
-  const auto model = LoadResidentModel(*folder, at::kFloat, at::kCPU);
+  const auto model = LoadResidentModel(*folder, WholeModel(folder->config), at::kFloat, at::kCPU);
   ASSERT_TRUE(model.ok()) << model.status();
   at::manual_seed(5);
   const auto gram = [](int64_t n) {
@@ -216,7 +216,8 @@ TEST(CalibrateTest, GramsAreThoseOfTheInputs) {
   const auto calibration = (*engine)->Calibrate(tokens);
   ASSERT_TRUE(calibration.ok()) << calibration.status();
 
-  const auto model = LoadResidentModel(*OpenModelFolder(path), at::kFloat, at::kCPU);
+  const auto folder = OpenModelFolder(path);
+  const auto model = LoadResidentModel(*folder, WholeModel(folder->config), at::kFloat, at::kCPU);
   const std::unique_ptr<Backend> plain = MakeTensorBackend();
   const int64_t rows = tokens.count() * tokens.sequence_length;
   at::Tensor x = plain->Embed(*model, tokens.tokens.data(), rows);

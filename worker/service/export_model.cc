@@ -46,17 +46,24 @@ class Sender {
   int64_t bytes_ = 0;
 };
 
-absl::Status SendTensors(const Subnet& subnet, const ReformedWeights* reformed,
+// The stage's part of the file; the first one begins with the header.
+absl::Status SendTensors(int stage, const Subnet& subnet, const ReformedWeights* reformed,
                          const Control& control, ResidentModel* model, Sender* sender) {
-  const std::vector<TensorSpec> tensors =
-      ExpectedTensors(model->engine().config(), subnet, model->dtype());
+  const Engine& engine = model->engine();
   int64_t missing = 0;
-  for (const TensorSpec& tensor : tensors) missing += tensor.ByteSize();
+  for (const TensorSpec& tensor :
+       StageTensors(engine.config(), subnet, model->dtype(), engine.stage())) {
+    missing += tensor.ByteSize();
+  }
 
-  ESPALIER_ASSIGN_OR_RETURN(const auto writer, sender->Create("model.safetensors"));
-  // transformers refuses a file whose metadata does not name the framework.
-  ESPALIER_RETURN_IF_ERROR(
-      sender->Append(writer.get(), SafetensorsHeader(tensors, {{"format", "pt"}})));
+  ESPALIER_ASSIGN_OR_RETURN(const auto writer,
+                            sender->Create(absl::StrCat("model.safetensors.part-", stage)));
+  if (HoldsEmbedding(engine.stage())) {
+    const std::vector<TensorSpec> all = ExpectedTensors(engine.config(), subnet, model->dtype());
+    // transformers refuses a file whose metadata does not name the framework.
+    ESPALIER_RETURN_IF_ERROR(
+        sender->Append(writer.get(), SafetensorsHeader(all, {{"format", "pt"}})));
+  }
   const ByteSink append = [&](std::string_view bytes) {
     missing -= static_cast<int64_t>(bytes.size());
     return sender->Append(writer.get(), bytes);
@@ -72,19 +79,20 @@ absl::Status SendTensors(const Subnet& subnet, const ReformedWeights* reformed,
 
 }  // namespace
 
-absl::StatusOr<int64_t> ExportModel(const v1::Task& task, const Subnet& subnet,
+absl::StatusOr<int64_t> ExportModel(const v1::Task& task, int stage, const Subnet& subnet,
                                     const ReformedWeights* reformed, double begin,
                                     ResidentModel* model, ArtifactSink* sink,
                                     TaskControl* control) {
   control->SetActivity("exporting the subnet");
+  Sender sender(task, sink, control);
+  ESPALIER_RETURN_IF_ERROR(
+      SendTensors(stage, subnet, reformed, control->Part(begin, 1), model, &sender));
+  if (!HoldsEmbedding(model->engine().stage())) return sender.bytes();
   ESPALIER_ASSIGN_OR_RETURN(const std::string dense_config,
                             ReadFile(model->path() / "config.json"));
   ESPALIER_ASSIGN_OR_RETURN(
       const std::string config,
       CompactConfigJson(dense_config, model->engine().config(), subnet, model->dtype()));
-
-  Sender sender(task, sink, control);
-  ESPALIER_RETURN_IF_ERROR(SendTensors(subnet, reformed, control->Part(begin, 1), model, &sender));
   ESPALIER_RETURN_IF_ERROR(sender.SendFile("config.json", config));
   for (const std::string& name : TokenizerFiles(model->path())) {
     ESPALIER_ASSIGN_OR_RETURN(const std::string contents, ReadFile(model->path() / name));

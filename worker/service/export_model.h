@@ -14,9 +14,11 @@
 
 namespace espalier {
 
-// Sends compact/model.safetensors in the type of the dense model's tensors, compact/config.json and
-// the tokenizer's files. `begin` is how much of the task is already done. Returns the bytes sent.
-absl::StatusOr<int64_t> ExportModel(const v1::Task& task, const Subnet& subnet,
+// Sends the stage's part of compact/model.safetensors, in the type of the dense model's tensors;
+// the first stage also compact/config.json and the tokenizer's files. `subnet` is the whole
+// model's, `stage` the stage's number, `begin` how much of the task is already done. Returns the
+// bytes sent.
+absl::StatusOr<int64_t> ExportModel(const v1::Task& task, int stage, const Subnet& subnet,
                                     const ReformedWeights* reformed, double begin,
                                     ResidentModel* model, ArtifactSink* sink, TaskControl* control);
 

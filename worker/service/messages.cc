@@ -83,6 +83,15 @@ absl::StatusOr<TokenSequences> SubRange(const TokenSequences& sequences, int64_t
                             std::vector<int32_t>(begin, begin + count * sequences.sequence_length));
 }
 
+void WriteDigest(const ModelDigest& digest, v1::LoadOutcome* outcome) {
+  outcome->set_description(digest.description);
+  for (const auto& [name, hash] : digest.tensors) {
+    v1::TensorDigest* tensor = outcome->add_tensors();
+    tensor->set_name(name);
+    tensor->set_sha256(hash);
+  }
+}
+
 void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome) {
   for (const LayerScores& layer : scores.layers) {
     v1::LayerUnitScores* message = outcome->add_layers();

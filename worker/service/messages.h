@@ -7,6 +7,7 @@
 #include "common/importance.h"
 #include "common/job_spec.h"
 #include "common/model_config.h"
+#include "common/model_digest.h"
 #include "common/subnet.h"
 #include "common/text.h"
 #include "espalier/v1/worker.pb.h"
@@ -26,6 +27,7 @@ absl::StatusOr<ReformationSpec> ReformationFromMessage(const v1::ReformationOpti
 absl::StatusOr<TokenSequences> SubRange(const TokenSequences& sequences, int64_t first,
                                         int64_t count);
 
+void WriteDigest(const ModelDigest& digest, v1::LoadOutcome* outcome);
 void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome);
 void WriteReformationErrors(const std::vector<ReformationError>& errors,
                             v1::ReformOutcome* outcome);

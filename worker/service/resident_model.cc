@@ -35,6 +35,21 @@ absl::Status WrongContent(const fs::path& path, const std::string& have, const s
       "runs"));
 }
 
+std::optional<StageRange> StageOf(const v1::ModelReference& reference) {
+  if (reference.layers() == 0) return std::nullopt;
+  return StageRange{reference.first_layer(), reference.layers()};
+}
+
+absl::Status CheckStage(const std::optional<StageRange>& stage, const ModelFolder& folder) {
+  if (!stage.has_value() || (stage->first >= 0 && stage->count > 0 &&
+                             stage->count <= folder.config.num_layers - stage->first)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(folder.path.string(), ": ", stage->count, " layers from layer ", stage->first,
+                   " on are asked for, and the model has ", folder.config.num_layers));
+}
+
 // All tensors of a model as it is published have one type; the embedding stands for them.
 absl::StatusOr<DType> TypeOnDisk(const ModelFolder& folder) {
   ESPALIER_ASSIGN_OR_RETURN(const TensorView embedding,
@@ -44,15 +59,20 @@ absl::StatusOr<DType> TypeOnDisk(const ModelFolder& folder) {
 
 }  // namespace
 
-ResidentModel::ResidentModel(fs::path path, std::string hash, DType dtype,
+ResidentModel::ResidentModel(fs::path path, ModelDigest digest, DType dtype,
                              std::unique_ptr<Engine> engine)
-    : path_(std::move(path)), hash_(std::move(hash)), dtype_(dtype), engine_(std::move(engine)) {}
+    : path_(std::move(path)),
+      digest_(std::move(digest)),
+      hash_(HashOf(digest_)),
+      dtype_(dtype),
+      engine_(std::move(engine)) {}
 
 absl::StatusOr<std::shared_ptr<const Calibration>> ResidentModel::Calibrate(
-    const TokenSequences& sequences, const Control& control) {
-  if (const auto* kept = calibrations_.Find(sequences.hash)) return *kept;
+    const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
+  const auto* kept = calibrations_.Find(sequences.hash);
+  if (kept != nullptr && pipeline.transport == nullptr) return *kept;
   calibrations_.MakeRoom();
-  ESPALIER_ASSIGN_OR_RETURN(auto calibration, engine_->Calibrate(sequences, control));
+  ESPALIER_ASSIGN_OR_RETURN(auto calibration, engine_->Calibrate(sequences, control, pipeline));
   calibrations_.Insert(sequences.hash, calibration);
   return calibration;
 }
@@ -75,21 +95,19 @@ bool ResidentModel::IsReformed(const Subnet& subnet, const ReformationSpec& opti
 
 absl::StatusOr<Reformation> ResidentModel::Reform(const Subnet& subnet,
                                                   const ReformationSpec& options,
-                                                  const TokenSequences& calibration,
+                                                  const std::string& calibration_hash,
                                                   TaskControl* control, double begin, double end) {
-  const ReformationKey key = KeyOf(subnet, options, calibration.hash);
+  const ReformationKey key = KeyOf(subnet, options, calibration_hash);
   if (const Reformation* kept = reformations_.Find(key)) return *kept;
-  if (!IsCalibrated(calibration)) {
-    control->SetActivity(absl::StrCat("calibrating on ", calibration.count(), " sequences"));
-    const double middle = begin + 0.7 * (end - begin);
-    ESPALIER_RETURN_IF_ERROR(Calibrate(calibration, control->Part(begin, middle)).status());
-    begin = middle;
+  const auto* grams = calibrations_.Find(calibration_hash);
+  if (grams == nullptr) {
+    return absl::FailedPreconditionError(
+        "this worker does not have the calibration statistics; it must calibrate first");
   }
-  ESPALIER_ASSIGN_OR_RETURN(const auto grams, Calibrate(calibration, control->Part(begin, begin)));
   control->SetActivity("reforming a subnet");
   reformations_.MakeRoom();
   ESPALIER_ASSIGN_OR_RETURN(Reformation reformation,
-                            engine_->Reform(*grams, subnet, options, control->Part(begin, end)));
+                            engine_->Reform(**grams, subnet, options, control->Part(begin, end)));
   reformations_.Insert(key, reformation);
   return reformation;
 }
@@ -104,7 +122,8 @@ absl::StatusOr<ResidentModel*> ModelCache::Get(const v1::ModelReference& referen
                                                TaskControl* control) {
   ESPALIER_ASSIGN_OR_RETURN(const Precision precision, ParsePrecision(reference.precision()));
   const bool resident = resident_ != nullptr && resident_->path() == reference.path() &&
-                        precision_ == precision && stamp_ == FolderStamp(reference.path());
+                        precision_ == precision && stage_ == StageOf(reference) &&
+                        stamp_ == FolderStamp(reference.path());
   if (!resident) ESPALIER_RETURN_IF_ERROR(Load(reference, precision, control));
   if (!reference.hash().empty() && reference.hash() != resident_->hash()) {
     return WrongContent(resident_->path(), resident_->hash(), reference.hash());
@@ -120,17 +139,22 @@ absl::Status ModelCache::Load(const v1::ModelReference& reference, Precision pre
   const std::string stamp = FolderStamp(path);
   ESPALIER_ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(path));
   ESPALIER_ASSIGN_OR_RETURN(const DType dtype, TypeOnDisk(folder));
-  const std::string hash = ModelHash(folder);
-  if (!reference.hash().empty() && reference.hash() != hash) {
+  const std::optional<StageRange> stage = StageOf(reference);
+  ESPALIER_RETURN_IF_ERROR(CheckStage(stage, folder));
+  ModelDigest digest = DigestStage(folder, stage.value_or(WholeModel(folder.config)));
+  if (const std::string hash = HashOf(digest);
+      !reference.hash().empty() && reference.hash() != hash) {
     return WrongContent(path, hash, reference.hash());
   }
   ESPALIER_RETURN_IF_ERROR(control->CheckCancelled());
   resident_.reset();
   ESPALIER_ASSIGN_OR_RETURN(
       std::unique_ptr<Engine> engine,
-      loader_(path, {.device = device_, .precision = precision, .threads = threads_}));
-  resident_ = std::make_unique<ResidentModel>(path, hash, dtype, std::move(engine));
+      loader_(path,
+              {.device = device_, .precision = precision, .threads = threads_, .stage = stage}));
+  resident_ = std::make_unique<ResidentModel>(path, std::move(digest), dtype, std::move(engine));
   precision_ = precision;
+  stage_ = stage;
   stamp_ = stamp;
   return absl::OkStatus();
 }

@@ -1,17 +1,19 @@
 // The one model that a worker keeps loaded, with everything that was computed from it.
 //
-// Tasks are pure functions of their fields, so what is kept here is only a cache: a value that is
-// missing is computed again. All of it goes when another model is loaded.
+// The Gram matrices of the last calibration stay until the next one, or until another model is
+// loaded: the coordinator relies on that. Reformed weights are only a cache.
 #ifndef ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
 #define ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/job_spec.h"
+#include "common/model_digest.h"
 #include "common/path_roots.h"
 #include "common/safetensors.h"
 #include "common/subnet.h"
@@ -27,25 +29,26 @@ namespace espalier {
 // Not thread-safe: the executor's.
 class ResidentModel {
  public:
-  // `dtype` is that of the tensors on disk, `hash` the ModelHash of the folder.
-  ResidentModel(std::filesystem::path path, std::string hash, DType dtype,
+  // `dtype` is that of the tensors on disk, `digest` that of the engine's stage.
+  ResidentModel(std::filesystem::path path, ModelDigest digest, DType dtype,
                 std::unique_ptr<Engine> engine);
 
   const std::filesystem::path& path() const { return path_; }
-  const std::string& hash() const { return hash_; }
+  const ModelDigest& digest() const { return digest_; }
+  const std::string& hash() const { return hash_; }  // of the digest
   DType dtype() const { return dtype_; }
   Engine& engine() { return *engine_; }
 
-  bool IsCalibrated(const TokenSequences& sequences) {
-    return calibrations_.Find(sequences.hash) != nullptr;
-  }
+  // What is kept is given again, but not to one of several stages: the others may not have it, and
+  // all of them must run together.
   absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
-                                                               const Control& control);
+                                                               const Control& control,
+                                                               const Pipeline& pipeline = {});
 
-  // Calibrates first if need be. `begin` to `end` is the part of the task that this makes up.
-  // Requires a method other than none.
+  // FAILED_PRECONDITION unless the last calibration was on this data set. `begin` to `end` is the
+  // part of the task that this makes up. Requires a method other than none.
   absl::StatusOr<Reformation> Reform(const Subnet& subnet, const ReformationSpec& options,
-                                     const TokenSequences& calibration, TaskControl* control,
+                                     const std::string& calibration_hash, TaskControl* control,
                                      double begin, double end);
   bool IsReformed(const Subnet& subnet, const ReformationSpec& options,
                   const std::string& calibration_hash);
@@ -71,6 +74,7 @@ class ResidentModel {
   static constexpr size_t kReformations = 2;
 
   const std::filesystem::path path_;
+  const ModelDigest digest_;
   const std::string hash_;
   const DType dtype_;
   const std::unique_ptr<Engine> engine_;
@@ -84,10 +88,10 @@ class ModelCache {
   // `device` and `threads` as in EngineOptions; models must lie below `roots`.
   ModelCache(std::string device, int threads, EngineLoader loader, PathRoots roots = {});
 
-  // The model that `reference` names; loads it when another is resident, or when the folder's files
-  // changed since. The old one is released first: two may not fit. FAILED_PRECONDITION, naming both
-  // hashes, when the folder's content is not the expected one. PERMISSION_DENIED when the folder,
-  // or a link in it, leads outside the roots.
+  // The model, or stage, that `reference` names; loads it when another is resident, or when the
+  // folder's files changed since. The old one is released first: two may not fit.
+  // FAILED_PRECONDITION, naming both hashes, when the folder's content is not the expected one.
+  // PERMISSION_DENIED when the folder, or a link in it, leads outside the roots.
   absl::StatusOr<ResidentModel*> Get(const v1::ModelReference& reference, TaskControl* control);
 
  private:
@@ -99,7 +103,8 @@ class ModelCache {
   const PathRoots roots_;
   std::unique_ptr<ResidentModel> resident_;
   Precision precision_ = Precision::kFloat32;
-  std::string stamp_;  // of the resident model's files
+  std::optional<StageRange> stage_;  // unset: the whole model
+  std::string stamp_;                // of the resident model's files
 };
 
 }  // namespace espalier

@@ -128,20 +128,25 @@ TEST_F(ResidentModelTest, KeepsOneCalibrationAndAFewReformations) {
   const TokenSequences first = TinySequences(2, 1);
   const TokenSequences second = TinySequences(2, 2);
 
-  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first, &control_, 0, 1).ok());
-  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first, &control_, 0, 1).ok());
+  EXPECT_EQ(model.Reform(TinySubnet(), spec, first.hash, &control_, 0, 1).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(model.Calibrate(first, {}).ok());
+  ASSERT_TRUE(model.Calibrate(first, {}).ok());
+  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first.hash, &control_, 0, 1).ok());
+  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first.hash, &control_, 0, 1).ok());
   EXPECT_EQ(fake_->counts().calibrations, 1);
   EXPECT_EQ(fake_->counts().reformations, 1);
 
   // Other calibration text, other options: other weights.
-  ASSERT_TRUE(model.Reform(TinySubnet(), spec, second, &control_, 0, 1).ok());
-  EXPECT_FALSE(model.IsCalibrated(first));
-  EXPECT_TRUE(model.IsCalibrated(second));
+  ASSERT_TRUE(model.Calibrate(second, {}).ok());
+  ASSERT_TRUE(model.Reform(TinySubnet(), spec, second.hash, &control_, 0, 1).ok());
+  const Subnet dense = Subnet::Dense(TinyConfig());
+  EXPECT_FALSE(model.Reform(dense, spec, first.hash, &control_, 0, 1).ok());  // forgotten
   ASSERT_TRUE(model.IsReformed(TinySubnet(), spec, first.hash));
   ReformationSpec damped = spec;
   damped.damping *= 2;
   EXPECT_FALSE(model.IsReformed(TinySubnet(), damped, second.hash));
-  ASSERT_TRUE(model.Reform(TinySubnet(), damped, second, &control_, 0, 1).ok());
+  ASSERT_TRUE(model.Reform(TinySubnet(), damped, second.hash, &control_, 0, 1).ok());
   EXPECT_FALSE(model.IsReformed(TinySubnet(), spec, second.hash));  // the least recently used
   EXPECT_TRUE(model.IsReformed(TinySubnet(), spec, first.hash));
 }

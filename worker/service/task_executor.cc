@@ -11,6 +11,14 @@
 
 namespace espalier {
 
+namespace {
+
+absl::StatusOr<Subnet> StageMasks(const v1::SubnetMasks& masks, const Engine& engine) {
+  return SubnetFromMessage(masks, StageConfig(engine.config(), engine.stage()), engine.resident());
+}
+
+}  // namespace
+
 TaskExecutor::TaskExecutor(Options options)
     : options_(std::move(options)),
       models_(options_.device, options_.threads, options_.loader, options_.model_roots) {}
@@ -50,33 +58,36 @@ absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
     ESPALIER_ASSIGN_OR_RETURN(model, models_.Get(task.model(), control));
     return absl::OkStatus();
   }));
+  const std::shared_ptr<Transport> transport = options_.transport(task.epoch());
+  const Pipeline pipeline{.transport = transport.get(), .task = task.id()};
   switch (task.work_case()) {
     case v1::Task::kLoad:
-      result->mutable_load()->set_model_hash(model->hash());
+      WriteDigest(model->digest(), result->mutable_load());
       result->mutable_load()->set_weight_bytes(model->engine().memory().weights);
       return absl::OkStatus();
     case v1::Task::kCalibrate:
-      return Calibrate(task.calibrate(), model, control, result);
+      return Calibrate(task.calibrate(), pipeline, model, control, result);
     case v1::Task::kEvaluate:
-      return Evaluate(task.evaluate(), model, control, result);
+      return Evaluate(task.evaluate(), pipeline, model, control, result);
     case v1::Task::kReform:
       return Reform(task.reform(), model, control, result);
     case v1::Task::kExport:
-      return Export(task, model, control, result);
+      return Export(task, pipeline, model, control, result);
     case v1::Task::WORK_NOT_SET:
       break;
   }
   return absl::InternalError("unreachable: the kind of task was checked above");
 }
 
-absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, ResidentModel* model,
-                                     TaskControl* control, v1::TaskResult* result) {
+absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeline& pipeline,
+                                     ResidentModel* model, TaskControl* control,
+                                     v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto sequences, options_.data_sets->Get(task.data_set()));
   control->SetActivity(absl::StrCat("calibrating on ", sequences->count(), " sequences"));
   UnitScores scores;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
-                              model->Calibrate(*sequences, control->Part(0, 0.8)));
+                              model->Calibrate(*sequences, control->Part(0, 0.8), pipeline));
     control->SetActivity("computing importance");
     ESPALIER_ASSIGN_OR_RETURN(
         scores, model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 1)));
@@ -86,19 +97,22 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, ResidentMode
   return absl::OkStatus();
 }
 
-absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, ResidentModel* model,
-                                    TaskControl* control, v1::TaskResult* result) {
+absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, const Pipeline& pipeline,
+                                    ResidentModel* model, TaskControl* control,
+                                    v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto all, options_.data_sets->Get(task.data_set()));
   ESPALIER_ASSIGN_OR_RETURN(const TokenSequences sequences,
                             SubRange(*all, task.first_sequence(), task.sequence_count()));
+  ESPALIER_ASSIGN_OR_RETURN(Subnet subnet, StageMasks(task.subnet(), model->engine()));
   ESPALIER_ASSIGN_OR_RETURN(const Candidate candidate,
-                            Prepare(task.subnet(), task.reformation(), 0.5, model, control));
+                            Prepare(std::move(subnet), task.reformation(), 0.5, model, control));
   control->SetActivity(absl::StrCat("scoring a subnet on ", sequences.count(), " sequences"));
   std::vector<SequenceLoss> losses;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
-    ESPALIER_ASSIGN_OR_RETURN(losses, model->engine().Evaluate(candidate.subnet, sequences,
-                                                               candidate.reformation.weights.get(),
-                                                               control->Part(candidate.begin, 1)));
+    ESPALIER_ASSIGN_OR_RETURN(
+        losses,
+        model->engine().Evaluate(candidate.subnet, sequences, candidate.reformation.weights.get(),
+                                 control->Part(candidate.begin, 1), pipeline));
     return absl::OkStatus();
   }));
   return WriteLosses(losses, result->mutable_evaluate());
@@ -108,24 +122,31 @@ absl::Status TaskExecutor::Reform(const v1::ReformTask& task, ResidentModel* mod
                                   TaskControl* control, v1::TaskResult* result) {
   Candidate candidate;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(Subnet subnet, StageMasks(task.subnet(), model->engine()));
     ESPALIER_ASSIGN_OR_RETURN(candidate,
-                              Prepare(task.subnet(), task.reformation(), 1, model, control));
+                              Prepare(std::move(subnet), task.reformation(), 1, model, control));
     return absl::OkStatus();
   }));
   WriteReformationErrors(candidate.reformation.errors, result->mutable_reform());
   return absl::OkStatus();
 }
 
-absl::Status TaskExecutor::Export(const v1::Task& task, ResidentModel* model, TaskControl* control,
+absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline,
+                                  ResidentModel* model, TaskControl* control,
                                   v1::TaskResult* result) {
+  const Engine& engine = model->engine();
   ESPALIER_ASSIGN_OR_RETURN(
-      const Candidate candidate,
-      Prepare(task.export_().subnet(), task.export_().reformation(), 0.5, model, control));
+      const Subnet whole,
+      SubnetFromMessage(task.export_().subnet(), engine.config(), Subnet::Dense(engine.config())));
+  ESPALIER_ASSIGN_OR_RETURN(const Candidate candidate,
+                            Prepare(StageSubnet(whole, engine.stage()),
+                                    task.export_().reformation(), 0.5, model, control));
+  const int stage = pipeline.transport == nullptr ? 0 : pipeline.transport->rank();
   int64_t bytes = 0;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(
-        bytes, ExportModel(task, candidate.subnet, candidate.reformation.weights.get(),
-                           candidate.begin, model, options_.artifacts, control));
+        bytes, ExportModel(task, stage, whole, candidate.reformation.weights.get(), candidate.begin,
+                           model, options_.artifacts, control));
     return absl::OkStatus();
   }));
   result->mutable_export_()->set_bytes(bytes);
@@ -133,11 +154,10 @@ absl::Status TaskExecutor::Export(const v1::Task& task, ResidentModel* model, Ta
 }
 
 absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
-    const v1::SubnetMasks& masks, const v1::ReformationOptions& reformation, double share,
-    ResidentModel* model, TaskControl* control) {
+    Subnet subnet, const v1::ReformationOptions& reformation, double share, ResidentModel* model,
+    TaskControl* control) {
   Candidate candidate;
-  ESPALIER_ASSIGN_OR_RETURN(candidate.subnet, SubnetFromMessage(masks, model->engine().config(),
-                                                                model->engine().resident()));
+  candidate.subnet = std::move(subnet);
   ESPALIER_ASSIGN_OR_RETURN(const ReformationSpec spec, ReformationFromMessage(reformation));
   if (spec.method == ReformationMethod::kNone) return candidate;
   ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
@@ -145,7 +165,7 @@ absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
   if (!model->IsReformed(candidate.subnet, spec, calibration->hash)) candidate.begin = share;
   ESPALIER_ASSIGN_OR_RETURN(
       candidate.reformation,
-      model->Reform(candidate.subnet, spec, *calibration, control, 0, candidate.begin));
+      model->Reform(candidate.subnet, spec, calibration->hash, control, 0, candidate.begin));
   return candidate;
 }
 

@@ -28,6 +28,10 @@ class TaskExecutor {
     PathRoots model_roots{};
     const DataSetStore* data_sets = nullptr;  // both must outlive the executor
     ArtifactSink* artifacts = nullptr;
+    // The way to the other stages of the replica of that epoch; null for one that is alone.
+    std::function<std::shared_ptr<Transport>(uint64_t epoch)> transport = [](uint64_t) {
+      return nullptr;
+    };
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
   };
   explicit TaskExecutor(Options options);
@@ -39,24 +43,23 @@ class TaskExecutor {
  private:
   // What a task that names a subnet works with.
   struct Candidate {
-    Subnet subnet;
+    Subnet subnet;            // of the stage
     Reformation reformation;  // weights are null without reformation
     double begin = 0;         // share of the task that preparing it took
   };
 
   absl::Status Dispatch(const v1::Task& task, TaskControl* control, v1::TaskResult* result);
-  absl::Status Calibrate(const v1::CalibrateTask& task, ResidentModel* model, TaskControl* control,
-                         v1::TaskResult* result);
-  absl::Status Evaluate(const v1::EvaluateTask& task, ResidentModel* model, TaskControl* control,
-                        v1::TaskResult* result);
+  absl::Status Calibrate(const v1::CalibrateTask& task, const Pipeline& pipeline,
+                         ResidentModel* model, TaskControl* control, v1::TaskResult* result);
+  absl::Status Evaluate(const v1::EvaluateTask& task, const Pipeline& pipeline,
+                        ResidentModel* model, TaskControl* control, v1::TaskResult* result);
   absl::Status Reform(const v1::ReformTask& task, ResidentModel* model, TaskControl* control,
                       v1::TaskResult* result);
-  absl::Status Export(const v1::Task& task, ResidentModel* model, TaskControl* control,
-                      v1::TaskResult* result);
+  absl::Status Export(const v1::Task& task, const Pipeline& pipeline, ResidentModel* model,
+                      TaskControl* control, v1::TaskResult* result);
   // `share` of the task goes to a reformation that is not in the cache.
-  absl::StatusOr<Candidate> Prepare(const v1::SubnetMasks& masks,
-                                    const v1::ReformationOptions& reformation, double share,
-                                    ResidentModel* model, TaskControl* control);
+  absl::StatusOr<Candidate> Prepare(Subnet subnet, const v1::ReformationOptions& reformation,
+                                    double share, ResidentModel* model, TaskControl* control);
   absl::Status Timed(v1::TaskResult* result, const std::function<absl::Status()>& work);
 
   const Options options_;

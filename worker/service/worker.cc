@@ -17,6 +17,7 @@
 #include "worker/service/coordinator_channel.h"
 #include "worker/service/data_set_store.h"
 #include "worker/service/device_info.h"
+#include "worker/service/replica_membership.h"
 #include "worker/service/task_executor.h"
 #include "worker/service/task_runner.h"
 
@@ -33,7 +34,8 @@ constexpr std::chrono::milliseconds kLastBackoff{5000};
 // For a welcome on a connection that stands.
 constexpr std::chrono::seconds kWelcomeTimeout{30};
 
-v1::Hello MakeHello(const WorkerOptions& options, const DeviceInfo& device) {
+v1::Hello MakeHello(const WorkerOptions& options, const DeviceInfo& device,
+                    const std::string& stage_address) {
   v1::Hello hello;
   hello.set_name(options.name.empty() ? DefaultWorkerName() : options.name);
   hello.set_device(options.device);
@@ -42,6 +44,7 @@ v1::Hello MakeHello(const WorkerOptions& options, const DeviceInfo& device) {
   hello.set_threads(options.threads > 0 ? options.threads
                                         : static_cast<int>(std::thread::hardware_concurrency()));
   hello.set_version(std::string(kVersion));
+  hello.set_stage_address(stage_address);
   return hello;
 }
 
@@ -61,9 +64,11 @@ bool IsRefusal(const absl::Status& status) {
 
 class WorkerImpl : public Worker {
  public:
-  WorkerImpl(WorkerOptions options, v1::Hello hello, EngineLoader loader)
+  WorkerImpl(WorkerOptions options, const DeviceInfo& device,
+             std::unique_ptr<StageServer> stage_server, EngineLoader loader)
       : options_(std::move(options)),
-        hello_(std::move(hello)),
+        membership_(std::move(stage_server), options_.security),
+        hello_(MakeHello(options_, device, membership_.address())),
         channel_(MakeCoordinatorChannel(options_.coordinator, options_.security)),
         stub_(v1::WorkerService::NewStub(channel_)),
         uploader_(stub_.get()),
@@ -72,7 +77,8 @@ class WorkerImpl : public Worker {
                    .loader = std::move(loader),
                    .model_roots = options_.model_roots,
                    .data_sets = &data_sets_,
-                   .artifacts = &uploader_}),
+                   .artifacts = &uploader_,
+                   .transport = [this](uint64_t epoch) { return membership_.TransportOf(epoch); }}),
         runner_([this](const v1::Task& task,
                        TaskControl* control) { return executor_.Execute(task, control); },
                 [this](const v1::TaskResult& result) {
@@ -149,6 +155,7 @@ class WorkerImpl : public Worker {
     absl::Status status = session->Run(std::min(deadline, Clock::now() + kWelcomeTimeout));
     SetSession(nullptr);
     runner_.EndEpoch();
+    membership_.Leave();
     *welcomed = session->welcomed();
     return status;
   }
@@ -170,6 +177,10 @@ class WorkerImpl : public Worker {
       runner_.Cancel(message.cancel().task_id());
     } else if (message.has_ack()) {
       runner_.Acknowledge(message.ack().task_id());
+    } else if (message.has_join()) {
+      // In this order: what then fails for want of the old stages is not reported any more.
+      runner_.BeginEpoch(message.join().epoch());
+      membership_.Join(message.join());
     } else {
       spdlog::warn("ignored a message of a kind that this version does not know");
     }
@@ -218,6 +229,7 @@ class WorkerImpl : public Worker {
   }
 
   const WorkerOptions options_;
+  ReplicaMembership membership_;
   const v1::Hello hello_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::WorkerService::StubInterface> stub_;
@@ -248,7 +260,12 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
         absl::StrCat("--threads ", options.threads, " is negative; 0 means all cores"));
   }
   ESPALIER_ASSIGN_OR_RETURN(const DeviceInfo device, DetectDevice(options.device));
-  return std::make_unique<WorkerImpl>(options, MakeHello(options, device), std::move(loader));
+  std::unique_ptr<StageServer> stage_server;
+  if (!options.stage_listen.empty()) {
+    ESPALIER_ASSIGN_OR_RETURN(stage_server,
+                              StageServer::Start(options.stage_listen, options.stage_tls));
+  }
+  return std::make_unique<WorkerImpl>(options, device, std::move(stage_server), std::move(loader));
 }
 
 }  // namespace espalier

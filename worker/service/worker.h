@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -24,6 +25,10 @@ struct WorkerOptions {
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};
   ConnectionSecurity security{};
+  // Where the stages of a model that several workers hold together reach this one: HOST:PORT (port
+  // 0: any free one) or unix:/path. Empty: nowhere, it can only hold whole models.
+  std::string stage_listen{};
+  std::optional<TlsServer> stage_tls{};
   PathRoots model_roots{};  // models are loaded only from below these folders
 };
 

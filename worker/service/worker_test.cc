@@ -316,7 +316,7 @@ TEST_F(WorkerTest, UploadsAnExport) {
   EXPECT_EQ(result->export_().bytes(), bytes);
   const std::string header = SafetensorsHeader(
       ExpectedTensors(TinyConfig(), TinySubnet(), DType::kFloat32), {{"format", "pt"}});
-  EXPECT_EQ(files["compact/model.safetensors"].bytes.substr(0, header.size()), header);
+  EXPECT_EQ(files["compact/model.safetensors.part-0"].bytes.substr(0, header.size()), header);
 }
 
 TEST_F(WorkerTest, StopsWhileAnUploadIsHeldBack) {

@@ -18,7 +18,15 @@ void BrainHarness::Collect() {
     populations_[append.job] += append.lines;
   }
   for (const SendCancel& cancel : Taken<SendCancel>()) {
-    std::erase_if(open_, [&](const SendTask& task) { return task.task == cancel.task; });
+    std::erase_if(open_, [&](const SendTask& task) {
+      return task.task == cancel.task && task.worker == cancel.worker;
+    });
+  }
+  for (const SendJoin& join : Taken<SendJoin>()) {
+    joins_.push_back(join);
+    std::erase_if(open_, [&](const SendTask& task) {
+      return task.worker == join.worker && task.epoch != join.epoch;
+    });
   }
   // Carrying these out takes another step, which may ask for more.
   for (const PrepareJob& prepare : Taken<PrepareJob>()) {
@@ -40,8 +48,14 @@ void BrainHarness::Heartbeat(WorkerKey worker, TaskId task, double progress) {
   Handle(WorkerHeartbeat{.worker = worker, .task = task, .progress = progress, .activity = "busy"});
 }
 
+void BrainHarness::Close(const SendTask& task) {
+  std::erase_if(open_, [&](const SendTask& open) {
+    return open.task == task.task && open.worker == task.worker;
+  });
+}
+
 void BrainHarness::AnswerWith(SendTask task, const Outcome& outcome) {
-  std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });
+  Close(task);
   Handle(TaskFinished{.worker = task.worker,
                       .task = task.task,
                       .epoch = task.epoch,
@@ -50,12 +64,10 @@ void BrainHarness::AnswerWith(SendTask task, const Outcome& outcome) {
                       .seconds = 0.5});
 }
 
-void BrainHarness::Answer(const SendTask& task) {
-  AnswerWith(task, FakeAnswer(task.work, task.model));
-}
+void BrainHarness::Answer(const SendTask& task) { AnswerWith(task, FakeAnswer(task)); }
 
 void BrainHarness::FailWith(SendTask task, const absl::Status& status) {
-  std::erase_if(open_, [&](const SendTask& open) { return open.task == task.task; });
+  Close(task);
   Handle(TaskFinished{.worker = task.worker,
                       .task = task.task,
                       .epoch = task.epoch,

@@ -54,6 +54,8 @@ class BrainHarness {
     });
     return found;
   }
+  // Where workers were told to join, in order.
+  const std::vector<SendJoin>& joins() const { return joins_; }
   // Tasks that were sent and not answered, oldest first.
   std::vector<SendTask>& open() { return open_; }
 
@@ -70,7 +72,10 @@ class BrainHarness {
   Brain brain_;
   TimeMs now_ = 0;
   Actions actions_;
+  void Close(const SendTask& task);
+
   std::vector<SendTask> open_;
+  std::vector<SendJoin> joins_;
   std::map<JobId, std::string> populations_;
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/model_folder.h"
 #include "common/rng.h"
 #include "common/sha256.h"
 
@@ -153,7 +154,11 @@ PreparedJob Prepared(const JobSpec& spec) {
 }
 
 WorkerInfo Info(const std::string& name) {
-  return {.name = name, .device = "cpu", .device_name = "fake", .version = kTestVersion};
+  return {.name = name,
+          .device = "cpu",
+          .device_name = "fake",
+          .version = kTestVersion,
+          .stage_address = name + ":7072"};
 }
 
 absl::StatusOr<std::unique_ptr<EvolutionarySearch>> FakeSearchFactory::Create(
@@ -161,16 +166,35 @@ absl::StatusOr<std::unique_ptr<EvolutionarySearch>> FakeSearchFactory::Create(
   return std::make_unique<FakeSearch>(config, spec);
 }
 
-std::string FakeModelHash(const std::string& path) { return Sha256Hex(path); }
-
-Outcome FakeAnswer(const Work& work, const ModelRef& model) {
-  if (std::holds_alternative<LoadWork>(work)) {
-    return LoadResult{.model_hash = FakeModelHash(model.path), .weight_bytes = 1000};
+ModelDigest FakeDigest(const std::string& path, const StageRange& stage) {
+  const ModelConfig config = TinyConfig();
+  ModelDigest digest{.description = "tiny", .tensors = {}};
+  for (const std::string& name : StageTensorNames(config, Subnet::Dense(config), stage)) {
+    digest.tensors[name] = Sha256Hex(absl::StrCat(path, " ", name));
   }
-  if (std::holds_alternative<CalibrateWork>(work)) return CalibrateResult{.scores = Scores()};
-  if (const auto* evaluate = std::get_if<EvaluateWork>(&work)) return Evaluate(*evaluate);
-  if (std::holds_alternative<ReformWork>(work)) {
-    return ReformResult{.errors = {{.layer = 1, .mlp = true, .before = 0.5, .after = 0.25}}};
+  return digest;
+}
+
+Outcome FakeAnswer(const SendTask& task) {
+  const StageRange& stage = task.stage;
+  if (std::holds_alternative<LoadWork>(task.work)) {
+    return LoadResult{.digest = FakeDigest(task.model.path, stage), .weight_bytes = 1000};
+  }
+  if (std::holds_alternative<CalibrateWork>(task.work)) {
+    const UnitScores all = Scores();
+    CalibrateResult result;
+    result.scores.layers.assign(all.layers.begin() + stage.first, all.layers.begin() + stage.end());
+    return result;
+  }
+  if (const auto* evaluate = std::get_if<EvaluateWork>(&task.work)) {
+    return task.last_stage ? Evaluate(*evaluate) : EvaluateResult{};
+  }
+  if (std::holds_alternative<ReformWork>(task.work)) {
+    ReformResult result;
+    if (stage.first <= 1 && stage.end() > 1) {
+      result.errors = {{.layer = 1, .mlp = true, .before = 0.5, .after = 0.25}};
+    }
+    return result;
   }
   return ExportResult{.bytes = 4096};
 }

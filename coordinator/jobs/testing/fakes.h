@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "coordinator/jobs/actions.h"
 #include "coordinator/jobs/search_factory.h"
 #include "coordinator/jobs/types.h"
 
@@ -14,6 +15,7 @@ ModelConfig TinyConfig();
 // A valid specification with few, small generations. Nothing that it names exists.
 JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out = true);
 PreparedJob Prepared(const JobSpec& spec);
+// Can be a stage.
 WorkerInfo Info(const std::string& name);
 inline constexpr char kTestVersion[] = "1.2.3";
 
@@ -25,9 +27,10 @@ class FakeSearchFactory : public SearchFactory {
       const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const override;
 };
 
-std::string FakeModelHash(const std::string& path);
+// What loading a part of the model with TinyConfig's shape at `path` finds.
+ModelDigest FakeDigest(const std::string& path, const StageRange& stage);
 // The right answer to a task: a pure function of it.
-Outcome FakeAnswer(const Work& work, const ModelRef& model);
+Outcome FakeAnswer(const SendTask& task);
 
 }  // namespace espalier::testing_fakes
 

@@ -49,7 +49,21 @@ std::string Invariants::Of(const SendWelcome& action) {
   if (action.epoch <= last_epoch_) return "an epoch came again";
   last_epoch_ = action.epoch;
   workers_[action.worker].epoch = action.epoch;
+  replicas_[action.epoch] = 1;
   return "";
+}
+
+std::string Invariants::Of(const SendJoin& action) {
+  WorkerHistory& worker = workers_[action.worker];
+  if (worker.closed) return "a worker that is not there joined a replica";
+  if (action.epoch < last_epoch_ || action.epoch <= worker.epoch) return "an epoch came again";
+  last_epoch_ = action.epoch;
+  worker.epoch = action.epoch;
+  worker.open.clear();
+  const size_t stages = action.stage_addresses.size();
+  const auto [it, first] = replicas_.emplace(action.epoch, stages);
+  if (first != (action.stage == 0)) return "the stages of a replica joined in disorder";
+  return it->second == stages ? "" : "the stages of a replica know different numbers of them";
 }
 
 std::string Invariants::Of(const CloseWorker& action) {
@@ -65,10 +79,22 @@ std::string Invariants::Of(const SendDataSet& action) {
 std::string Invariants::Of(const SendTask& action) {
   WorkerHistory& worker = workers_[action.worker];
   if (worker.closed || worker.epoch != action.epoch) return "a task for a worker that is not there";
-  if (action.task <= last_task_) return "a task id came again";
-  last_task_ = action.task;
-  worker.open.insert(action.task);
-  if (worker.open.size() > 2) return "a worker has more than two tasks";
+  const size_t stages = replicas_[action.epoch];
+  if (action.stage.first == 0) {
+    if (action.task <= last_task_) return "a task id came again";
+    last_task_ = action.task;
+  } else {
+    // The same task for the next stage.
+    const SendTask& before = tasks_[action.task];
+    if (before.epoch != action.epoch || before.stage.end() != action.stage.first ||
+        before.work.index() != action.work.index()) {
+      return "the stages of a replica were given different tasks";
+    }
+  }
+  tasks_[action.task] = action;
+  if (action.last_stage != (action.stage.end() == 2)) return "a task does not reach the last layer";
+  if (!worker.open.insert(action.task).second) return "a worker was given a task twice";
+  if (worker.open.size() > stages + 1) return "a worker has more tasks than its window";
   if (jobs_[action.job].state != JobState::kRunning) return "a task of a job that does not run";
   const auto* evaluate = std::get_if<EvaluateWork>(&action.work);
   if (evaluate != nullptr && worker.data_sets.count(evaluate->data_set) == 0) {

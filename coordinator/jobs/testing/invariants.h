@@ -38,6 +38,7 @@ class Invariants {
   std::string Of(const RecordJob& action);
   std::string Of(const RecordFact& action);
   std::string Of(const SendWelcome& action);
+  std::string Of(const SendJoin& action);
   std::string Of(const CloseWorker& action);
   std::string Of(const SendDataSet& action);
   std::string Of(const SendTask& action);
@@ -52,6 +53,8 @@ class Invariants {
   std::set<std::string> keys_;
   std::map<JobId, JobHistory> jobs_;
   std::map<WorkerKey, WorkerHistory> workers_;
+  std::map<uint64_t, size_t> replicas_;  // stages, by epoch
+  std::map<TaskId, SendTask> tasks_;     // as the stage before was given it
   TaskId last_task_ = 0;
   uint64_t last_epoch_ = 0;
 };

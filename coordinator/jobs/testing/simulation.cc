@@ -167,7 +167,8 @@ class Simulation {
 
   void Submit(int j) {
     if (unsubmitted_.count(j) == 0) return;
-    const JobSpec spec = TinySpec(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
+    JobSpec spec = TinySpec(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
+    spec.stages = options_.stages;
     Actions actions;
     const absl::StatusOr<JobId> id = brain_->Submit(spec, absl::StrCat("key-", j), now_, &actions);
     index_[*id] = j;
@@ -251,6 +252,7 @@ class Simulation {
     });
   }
   void Do(const SendWelcome& action) { Down(action); }
+  void Do(const SendJoin& action) { Down(action); }
   void Do(const SendTask& action) { Down(action); }
   void Do(const SendCancel& action) { Down(action); }
   void Do(const SendDataSet&) {}
@@ -298,6 +300,11 @@ class Simulation {
   }
 
   void Receive(Host& host, const SendWelcome& action) { host.epoch = action.epoch; }
+  void Receive(Host& host, const SendJoin& action) {
+    host.epoch = action.epoch;
+    // What is in hand is finished anyway, as a slow worker would; it comes under the old epoch.
+    host.tasks.erase(host.tasks.begin() + (host.busy ? 1 : 0), host.tasks.end());
+  }
   void Receive(Host& host, const SendTask& action) {
     host.tasks.push_back(action);
     if (!host.busy) Work(host);
@@ -346,9 +353,9 @@ class Simulation {
     host.tasks.pop_front();
     TaskFinished right{.worker = host.key,
                        .task = task.task,
-                       .epoch = host.epoch,
+                       .epoch = task.epoch,
                        .status = absl::OkStatus(),
-                       .outcome = FakeAnswer(task.work, task.model),
+                       .outcome = FakeAnswer(task),
                        .seconds = 0.01};
     if (Fault()) {
       Answer(host, right, task);
@@ -363,7 +370,8 @@ class Simulation {
   void Answer(Host& host, const TaskFinished& right, const SendTask& task) {
     const bool load = std::holds_alternative<LoadWork>(task.work);
     TaskFinished wrong = right;
-    switch (random_.Below(load ? 2 : 5)) {
+    const bool staged = options_.stages > 1;
+    switch (random_.Below(load ? 2 : staged ? 7 : 5)) {
       case 0:  // twice
         Up(host.key, right);
         return Up(host.key, right);
@@ -377,10 +385,18 @@ class Simulation {
       case 3:
         wrong.status = absl::CancelledError("preempted");
         return Up(host.key, wrong);
-      default:
-        wrong.outcome = EvaluateResult{.nll_sums = {1, 2, 3, 4, 5, 6, 7}};
+      case 4:
+        if (!staged) break;
+        wrong.status = absl::UnavailableError("the link is lost");
         return Up(host.key, wrong);
+      case 5:
+        wrong.status = absl::AbortedError("the other stage gave up");
+        return Up(host.key, wrong);
+      default:
+        break;
     }
+    wrong.outcome = EvaluateResult{.nll_sums = {1, 2, 3, 4, 5, 6, 7}};
+    Up(host.key, wrong);
   }
 
   const SimulationOptions options_;

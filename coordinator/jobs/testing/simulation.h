@@ -23,6 +23,7 @@ struct SimulationOptions {
   uint64_t seed = 0;
   int workers = 1;
   int jobs = 1;
+  int stages = 1;  // of every job
   // Probability that something goes wrong at one of the points where it can.
   double fault_rate = 0;
   // Probability that the coordinator dies after a step, before or after the step is stored.

@@ -34,6 +34,17 @@ Subnet SubnetOf(const v1::SubnetMasks& masks, const ModelConfig& config) {
   return subnet;
 }
 
+void AnswerLoad(const v1::ModelReference& model, v1::LoadOutcome* outcome) {
+  const ModelConfig config = *ReadModelConfig(model.path());
+  const StageRange stage{model.first_layer(), model.layers()};
+  outcome->set_description("scripted");
+  for (const std::string& name : StageTensorNames(config, Subnet::Dense(config), stage)) {
+    v1::TensorDigest* tensor = outcome->add_tensors();
+    tensor->set_name(name);
+    tensor->set_sha256(Sha256Hex(absl::StrCat(model.path(), name)));
+  }
+}
+
 void AnswerCalibration(const v1::Task& task, v1::CalibrateOutcome* outcome) {
   const ModelConfig config = *ReadModelConfig(task.model().path());
   for (int64_t l = 0; l < config.num_layers; ++l) {
@@ -67,7 +78,7 @@ v1::TaskResult RightAnswer(const v1::Task& task) {
   result.set_task_id(task.id());
   result.set_epoch(task.epoch());
   result.set_seconds(0.25);
-  if (task.has_load()) result.mutable_load()->set_model_hash(Sha256Hex(task.model().path()));
+  if (task.has_load()) AnswerLoad(task.model(), result.mutable_load());
   if (task.has_calibrate()) AnswerCalibration(task, result.mutable_calibrate());
   if (task.has_evaluate()) AnswerEvaluation(task.evaluate(), result.mutable_evaluate());
   if (task.has_reform()) {
@@ -208,7 +219,7 @@ void ScriptedWorker::Export(const v1::Task& task) {
   const Subnet subnet = SubnetOf(task.export_().subnet(), config);
   const std::string dense = *ReadFile(std::filesystem::path(task.model().path()) / "config.json");
   Upload(task, "compact/config.json", *CompactConfigJson(dense, config, subnet, DType::kFloat32));
-  Upload(task, "compact/model.safetensors", ZeroSafetensors(config, subnet));
+  Upload(task, "compact/model.safetensors.part-0", ZeroSafetensors(config, subnet));
 }
 
 grpc::Status ScriptedWorker::Upload(const v1::Task& task, const std::string& name,

@@ -158,13 +158,15 @@ class FakeEngine : public Engine {
   ~FakeEngine() override { control_->EngineDestroyed(); }
 
   const ModelConfig& config() const override { return config_; }
+  StageRange stage() const override { return WholeModel(config_); }
   const Subnet& resident() const override { return resident_; }
   EngineMemory memory() const override { return {.weights = 4 * DenseParameters(config_)}; }
 
   absl::StatusOr<std::vector<SequenceLoss>> Evaluate(const Subnet& subnet,
                                                      const TokenSequences& sequences,
                                                      const ReformedWeights* reformed,
-                                                     const Control& control) override {
+                                                     const Control& control,
+                                                     const Pipeline&) override {
     const Call call(this, &FakeEngineControl::Counts::evaluations, control);
     ESPALIER_RETURN_IF_ERROR(call.status());
     ESPALIER_RETURN_IF_ERROR(Match(subnet, reformed));
@@ -179,7 +181,8 @@ class FakeEngine : public Engine {
   }
 
   absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
-                                                               const Control& control) override {
+                                                               const Control& control,
+                                                               const Pipeline&) override {
     const Call call(this, &FakeEngineControl::Counts::calibrations, control);
     ESPALIER_RETURN_IF_ERROR(call.status());
     return Hide<Calibration>(FakeCalibration{sequences.hash});

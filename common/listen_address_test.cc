@@ -1,4 +1,4 @@
-#include "coordinator/service/listen_address.h"
+#include "common/listen_address.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

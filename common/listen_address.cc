@@ -1,4 +1,4 @@
-#include "coordinator/service/listen_address.h"
+#include "common/listen_address.h"
 
 #include <netdb.h>
 #include <sys/socket.h>

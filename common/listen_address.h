@@ -1,6 +1,6 @@
 // Addresses that a server listens on: "host:port", "[v6 address]:port", "unix:/path".
-#ifndef ESPALIER_COORDINATOR_SERVICE_LISTEN_ADDRESS_H_
-#define ESPALIER_COORDINATOR_SERVICE_LISTEN_ADDRESS_H_
+#ifndef ESPALIER_COMMON_LISTEN_ADDRESS_H_
+#define ESPALIER_COMMON_LISTEN_ADDRESS_H_
 
 #include <string>
 
@@ -29,4 +29,4 @@ absl::Status ProbeListen(const ListenAddress& address);
 
 }  // namespace espalier
 
-#endif  // ESPALIER_COORDINATOR_SERVICE_LISTEN_ADDRESS_H_
+#endif  // ESPALIER_COMMON_LISTEN_ADDRESS_H_

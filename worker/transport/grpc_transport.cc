@@ -1,0 +1,158 @@
+#include "worker/transport/grpc_transport.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/grpc_credentials.h"
+#include "common/grpc_status.h"
+#include "common/status_macros.h"
+#include "espalier/v1/stage.grpc.pb.h"
+#include "worker/transport/checks.h"
+
+namespace espalier {
+namespace {
+
+// What may wait on either side of a link, beside one message.
+constexpr int64_t kCapacity = int64_t{64} << 20;
+constexpr int64_t kChunkBytes = int64_t{1} << 20;
+
+std::shared_ptr<grpc::Channel> MakeStageChannel(const std::string& address,
+                                                const ConnectionSecurity& security) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // A peer whose network went silent is noticed; nothing else would tell.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  return MakeChannel(address, security, arguments);
+}
+
+}  // namespace
+
+// One stream to a peer, and the thread that writes to it.
+class GrpcTransport::Outgoing {
+ public:
+  Outgoing(const ReplicaPlace& place, int peer, const ConnectionSecurity& security)
+      : address_(place.addresses[peer]),
+        peer_(peer),
+        stub_(v1::StageService::NewStub(MakeStageChannel(address_, security))),
+        box_(kCapacity) {
+    first_.set_epoch(place.epoch);
+    first_.set_secret(place.secret);
+    first_.set_from(place.rank);
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Outgoing() {
+    Abort();
+    thread_.join();
+  }
+
+  Mailbox& box() { return box_; }
+  void Abort() {
+    box_.Close(absl::AbortedError("the transport was aborted"), /*drop=*/true);
+    context_.TryCancel();
+  }
+
+ private:
+  void Run() {
+    v1::StageReceipt receipt;
+    const auto stream = stub_->Stream(&context_, &receipt);
+    bool good = stream->Write(first_);
+    while (good) {
+      const absl::StatusOr<Mailbox::Message> message = box_.PopAny();
+      if (!message.ok()) break;
+      good = Write(stream.get(), *message);
+    }
+    stream->WritesDone();
+    const absl::Status ended = FromGrpcStatus(stream->Finish());
+    box_.Close(
+        absl::UnavailableError(absl::StrCat(
+            "the link to stage ", peer_, " at ", address_, " is lost: ",
+            ended.ok() ? std::string("it closed the stream") : std::string(ended.message()))),
+        /*drop=*/true);
+  }
+
+  static bool Write(grpc::ClientWriterInterface<v1::StageChunk>* stream,
+                    const Mailbox::Message& message) {
+    const auto total = static_cast<int64_t>(message.bytes.size());
+    for (int64_t offset = 0; offset < total || offset == 0; offset += kChunkBytes) {
+      v1::StageChunk chunk;
+      chunk.set_task(message.tag.task);
+      chunk.set_index(message.tag.index);
+      chunk.set_total_bytes(total);
+      chunk.set_data(message.bytes.data() + offset, std::min(kChunkBytes, total - offset));
+      if (!stream->Write(chunk)) return false;
+    }
+    return true;
+  }
+
+  const std::string address_;
+  const int peer_;
+  const std::unique_ptr<v1::StageService::Stub> stub_;
+  grpc::ClientContext context_;
+  Mailbox box_;
+  v1::StageChunk first_;
+  std::thread thread_;
+};
+
+GrpcTransport::GrpcTransport(ReplicaPlace place, ConnectionSecurity security)
+    : place_(std::move(place)), security_(std::move(security)) {
+  for (int peer = 0; peer < size(); ++peer) {
+    inboxes_.push_back(std::make_unique<Mailbox>(kCapacity));
+  }
+}
+
+GrpcTransport::~GrpcTransport() { Abort(); }
+
+GrpcTransport::Outgoing& GrpcTransport::OutgoingTo(int peer) {
+  MutexLock lock(&mutex_);
+  std::unique_ptr<Outgoing>& outgoing = outgoing_[peer];
+  if (outgoing == nullptr) outgoing = std::make_unique<Outgoing>(place_, peer, security_);
+  if (aborted_) outgoing->Abort();
+  return *outgoing;
+}
+
+absl::Status GrpcTransport::Send(int peer, const MessageTag& tag, const void* data, int64_t bytes,
+                                 const std::atomic<bool>* cancelled) {
+  ESPALIER_RETURN_IF_ERROR(CheckPeer(*this, peer));
+  return Explain(OutgoingTo(peer).box().Push(
+      {.tag = tag,
+       .bytes = std::string(static_cast<const char*>(data), static_cast<size_t>(bytes))},
+      cancelled));
+}
+
+absl::Status GrpcTransport::Receive(int peer, const MessageTag& tag, void* data, int64_t bytes,
+                                    const std::atomic<bool>* cancelled) {
+  ESPALIER_RETURN_IF_ERROR(CheckPeer(*this, peer));
+  const absl::StatusOr<Mailbox::Message> message = inboxes_[peer]->Pop(tag, cancelled);
+  return message.ok() ? Deliver(*message, data, bytes) : Explain(message.status());
+}
+
+absl::Status GrpcTransport::Explain(const absl::Status& status) const {
+  return !status.ok() && aborted_ ? absl::AbortedError("the transport was aborted") : status;
+}
+
+void GrpcTransport::Abort() {
+  aborted_ = true;
+  for (const auto& inbox : inboxes_) {
+    inbox->Close(absl::AbortedError("the transport was aborted"), /*drop=*/true);
+  }
+  MutexLock lock(&mutex_);
+  for (const auto& [peer, outgoing] : outgoing_) outgoing->Abort();
+}
+
+absl::StatusOr<Mailbox*> GrpcTransport::OpenInbox(int peer) {
+  ESPALIER_RETURN_IF_ERROR(CheckPeer(*this, peer));
+  MutexLock lock(&mutex_);
+  if (std::exchange(opened_[peer], true)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("stage ", peer, " has opened its stream already"));
+  }
+  return inboxes_[peer].get();
+}
+
+}  // namespace espalier

@@ -1,0 +1,65 @@
+// The transport over gRPC: a stream for each direction between two stages, opened when it is first
+// needed. Carries host memory.
+#ifndef ESPALIER_WORKER_TRANSPORT_GRPC_TRANSPORT_H_
+#define ESPALIER_WORKER_TRANSPORT_GRPC_TRANSPORT_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/connection_security.h"
+#include "common/mutex.h"
+#include "worker/transport/mailbox.h"
+#include "worker/transport/transport.h"
+
+namespace espalier {
+
+// Which replica, and this stage's place in it.
+struct ReplicaPlace {
+  uint64_t epoch = 0;  // names the replica; every replica has its own
+  std::string secret;  // shows that who opens a stream belongs to it
+  int rank = 0;
+  std::vector<std::string> addresses;  // where each stage's StageServer listens, by rank
+};
+
+// What peers send arrives through a StageServer, which must know the transport.
+class GrpcTransport final : public Transport {
+ public:
+  GrpcTransport(ReplicaPlace place, ConnectionSecurity security);
+  ~GrpcTransport() override;  // as Abort
+
+  int rank() const override { return place_.rank; }
+  int size() const override { return static_cast<int>(place_.addresses.size()); }
+  Memory memory() const override { return Memory::kHost; }
+  const ReplicaPlace& place() const { return place_; }
+
+  absl::Status Send(int peer, const MessageTag& tag, const void* data, int64_t bytes,
+                    const std::atomic<bool>* cancelled) override;
+  absl::Status Receive(int peer, const MessageTag& tag, void* data, int64_t bytes,
+                       const std::atomic<bool>* cancelled) override;
+  void Abort() override;
+
+  // The StageServer's: where what `peer` sends goes. FAILED_PRECONDITION for a second stream.
+  absl::StatusOr<Mailbox*> OpenInbox(int peer);
+
+ private:
+  class Outgoing;
+
+  Outgoing& OutgoingTo(int peer);
+  absl::Status Explain(const absl::Status& status) const;
+
+  const ReplicaPlace place_;
+  const ConnectionSecurity security_;
+  std::vector<std::unique_ptr<Mailbox>> inboxes_;  // by rank
+  std::atomic<bool> aborted_ = false;
+  Mutex mutex_;
+  std::map<int, bool> opened_ ABSL_GUARDED_BY(mutex_);  // inboxes
+  std::map<int, std::unique_ptr<Outgoing>> outgoing_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_TRANSPORT_GRPC_TRANSPORT_H_
