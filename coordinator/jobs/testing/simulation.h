@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "coordinator/jobs/actions.h"
+#include "coordinator/jobs/testing/sabotage.h"
 
 namespace espalier::testing_fakes {
 
@@ -27,7 +28,8 @@ struct SimulationOptions {
   double fault_rate = 0;
   // Probability that the coordinator dies after a step, before or after the step is stored.
   double crash_rate = 0;
-  bool cancel_one = false;  // cancels the first job at a random time
+  bool cancel_one = false;          // cancels the first job at a random time
+  MakeSabotage sabotage = nullptr;  // breaks the coordinator on purpose
 };
 
 struct SimulatedJob {
@@ -40,7 +42,8 @@ struct SimulatedJob {
 
 struct SimulationResult {
   std::vector<SimulatedJob> jobs;
-  // Broken invariants, in words; empty when all is well.
+  // Broken invariants, in words; empty when all is well. The simulation ends with the first step
+  // that breaks one.
   std::vector<std::string> violations;
   int64_t faults = 0;   // that were injected
   int64_t crashes = 0;  // of the coordinator
