@@ -118,8 +118,10 @@ std::string AnswerLedger::CheckAnswer(const TaskFinished& answer, const Actions&
   // A worker's second load of a model settles nothing, and nor does an export.
   if (facts.empty()) return "";
   const auto count = static_cast<int64_t>(facts.taken.size() + facts.failed.size());
-  promises_[answer.task] = {
-      .job = job, .facts = recorded_[job] + count, .done = IsStored(work) && !facts.taken.empty()};
+  promises_[answer.task] = {.worker = answer.worker,
+                            .job = job,
+                            .facts = recorded_[job] + count,
+                            .done = IsStored(work) && !facts.taken.empty()};
   return "";
 }
 
@@ -176,7 +178,7 @@ std::string AnswerLedger::CheckAction(const Action& action) {
 
 std::string AnswerLedger::CheckAck(const SendAck& ack) {
   const auto promise = promises_.find(ack.task);
-  if (promise == promises_.end()) return "";
+  if (promise == promises_.end() || promise->second.worker != ack.worker) return "";
   if (stored_[promise->second.job] < promise->second.facts) {
     return "an answer was acknowledged before it was stored";
   }

@@ -44,8 +44,9 @@ class AnswerLedger {
     TimeMs last_heard = 0;
     std::map<TaskId, Task> open;
   };
-  // What is to be in the store when the task is acknowledged.
+  // What is to be in the store when the task is acknowledged to this worker.
   struct Promise {
+    WorkerKey worker = kNobody;
     JobId job = 0;
     int64_t facts = 0;  // of the job so far
     bool done = false;  // or the attempt failed

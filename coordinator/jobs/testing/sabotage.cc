@@ -1,6 +1,7 @@
 #include "coordinator/jobs/testing/sabotage.h"
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "coordinator/jobs/testing/answer_ledger.h"
@@ -37,13 +38,19 @@ class TaskWatcher : public Sabotage {
         sent_[send->task] = *send;
         open_[send->task] = *send;
       } else if (const auto* ack = std::get_if<SendAck>(&action)) {
-        open_.erase(ack->task);
+        Close(ack->worker, ack->task);
       } else if (const auto* cancel = std::get_if<SendCancel>(&action)) {
-        open_.erase(cancel->task);
+        Close(cancel->worker, cancel->task);
       } else if (const auto* close = std::get_if<CloseWorker>(&action)) {
         std::erase_if(open_, [&](const auto& o) { return o.second.worker == close->worker; });
+        dead_.insert(close->worker);
       }
     }
+  }
+  // Acknowledged is also what a worker says of another one's task.
+  void Close(WorkerKey worker, TaskId task) {
+    const auto open = open_.find(task);
+    if (open != open_.end() && open->second.worker == worker) open_.erase(open);
   }
   // The answer as one to `task`.
   static void Redirect(TaskFinished& answer, const SendTask& task) {
@@ -54,12 +61,13 @@ class TaskWatcher : public Sabotage {
 
   std::map<TaskId, SendTask> sent_;
   std::map<TaskId, SendTask> open_;
+  std::set<WorkerKey> dead_;
 };
 
 class AnswersOfTheDead : public TaskWatcher {
   void OnEvent(Event& event) override {
     auto* answer = std::get_if<TaskFinished>(&event);
-    if (answer == nullptr || !answer->status.ok() || open_.count(answer->task) > 0) return;
+    if (answer == nullptr || !answer->status.ok() || dead_.count(answer->worker) == 0) return;
     const auto sent = sent_.find(answer->task);
     if (sent == sent_.end() || sent->second.worker != answer->worker) return;
     if (std::holds_alternative<LoadWork>(sent->second.work)) return;  // each does its own

@@ -381,7 +381,7 @@ class Simulation {
   void Answer(Host& host, const TaskFinished& right, const SendTask& task) {
     const bool load = std::holds_alternative<LoadWork>(task.work);
     TaskFinished wrong = right;
-    switch (random_.Below(load ? 2 : 5)) {
+    switch (random_.Below(load ? 3 : 6)) {
       case 0:  // twice
         Up(host.key, right);
         return Up(host.key, right);
@@ -389,10 +389,14 @@ class Simulation {
         wrong.epoch = right.epoch - 1;
         Up(host.key, wrong);
         return Up(host.key, right);
-      case 2:
+      case 2:  // to another one's task first
+        wrong.task = right.task - 1;
+        Up(host.key, wrong);
+        return Up(host.key, right);
+      case 3:
         wrong.status = absl::InternalError("a cosmic ray");
         return Up(host.key, wrong);
-      case 3:
+      case 4:
         wrong.status = absl::CancelledError("preempted");
         return Up(host.key, wrong);
       default:

@@ -4,7 +4,8 @@
 // Streams deliver in order, as TCP does; across streams anything can overtake anything. Faults:
 // crashes (the stream breaks, what was under way is lost), silent deaths and stops longer than the
 // lease (the worker comes back and sends what it had), goodbyes, errors, answers sent twice,
-// answers under an old epoch, malformed answers; and deaths of the coordinator, at any moment.
+// answers under an old epoch, answers to other workers' tasks, malformed answers; and deaths of the
+// coordinator, at any moment.
 //
 // What the brain wants done is stored in one transaction a step, and carried out only then. A dead
 // coordinator loses what was not stored; the next one begins with what was.
