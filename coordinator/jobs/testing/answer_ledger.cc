@@ -65,7 +65,7 @@ std::string SubnetName(const std::shared_ptr<const Subnet>& subnet) {
 }  // namespace
 
 std::string NameOfWork(JobId job, const Work& work) {
-  const std::string name = absl::StrCat(job, "/", work.index(), "/");
+  std::string name = absl::StrCat(job, "/", work.index(), "/");
   if (const auto* evaluate = std::get_if<EvaluateWork>(&work)) {
     return absl::StrCat(name, SubnetName(evaluate->subnet), "/", evaluate->data_set, "/",
                         evaluate->first, "/", static_cast<int>(evaluate->reformation.method));
