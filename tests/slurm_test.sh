@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs deploy/slurm/espalier.sbatch for real: a Slurm cluster of one node in a temporary folder,
-# under ports and a munge socket of its own, and two small jobs: one to its result, one that is
-# stopped in its search and requeued. Ends every daemon it started.
+# under ports and a munge socket of its own, and three small jobs: one to its result, undisturbed;
+# the same one, requeued in its search and then killed, which must give the same bytes; and one that
+# is stopped. Ends every daemon it started.
 #
 # Usage: tests/slurm_test.sh [FOLDER_OF_PROGRAMS]     default: build/release/bin
 #
@@ -98,8 +99,22 @@ until_true 60 "an idle node" idle
 # ---- Two jobs.
 state() { scontrol --oneliner show job "$1" 2>/dev/null | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 in_state() { [[ "$(state "$1")" == "$2" ]]; }
-restarted() { scontrol --oneliner show job "$1" | grep -q 'Restarts=1'; }
-submissions() { [[ "$(grep -c 'job-1: submitted' "$work/slurm-long.out" 2>/dev/null)" == "$1" ]]; }
+restarted() { scontrol --oneliner show job "$1" | grep -q "Restarts=$2"; }
+# says NAME PATTERN [TIMES]: whether the job's output has so many lines with the pattern.
+says() { (($(cat "$work/slurm-$1.out" 2>/dev/null | grep -c "$2") >= ${3:-1})); }
+# kill_at_once JOB: as when its node fails. The batch script first: it would end the others well.
+kill_at_once() {
+  local coordinator
+  coordinator="$(pgrep --full "^$programs/espalier-coordinator .*/espalier-$1-")"
+  kill -KILL "$(ps -o ppid= -p "$coordinator")" "$coordinator"
+}
+# requeue JOB RESTARTS: queues it again, for the RESTARTSth time, and lets it begin.
+requeue() {
+  scontrol requeue "$1"
+  until_true 120 "job $1 to be queued again" restarted "$1" "$2"
+  until_true 120 "job $1 to wait" in_state "$1" PENDING
+  scontrol update "jobid=$1" StartTime=now # Slurm would let it rest for two minutes
+}
 
 # write_job NAME GENERATIONS
 write_job() {
@@ -113,32 +128,57 @@ search: {generations: $2, mutations: 4, crossovers: 2, initial_mutations: 2, sur
          sequences: 2}
 JOB
 }
+# From $work, where the state is kept then. Scratch folders of killed scripts go with it.
 submit() {
-  sbatch --parsable --output="$work/slurm-$1.out" --cpus-per-task="$(nproc)" \
-    --export="ALL,JOB=$work/$1.yaml,WORKERS=2,ESPALIER=$programs" deploy/slurm/espalier.sbatch
+  (cd "$work" && TMPDIR="$work/tmp" sbatch --parsable --output="$work/slurm-$1.out" \
+    --cpus-per-task="$(nproc)" --export="ALL,JOB=$work/$1.yaml,WORKERS=2,ESPALIER=$programs" \
+    "$script")
 }
 
-mkdir "$work/results"
-write_job quick 3
-job="$(submit quick)"
-until_true 240 "job $job to end" in_state "$job" COMPLETED
+mkdir "$work/results" "$work/tmp"
+script="$PWD/deploy/slurm/espalier.sbatch"
+write_job quiet 150
+job="$(submit quiet)"
+until_true 300 "job $job to end" in_state "$job" COMPLETED
 for file in subnet.json report.json compact/model.safetensors padded/model.safetensors; do
-  [[ -s "$work/results/quick/$file" ]] || fail "the result has no $file"
+  [[ -s "$work/results/quiet/$file" ]] || fail "the result has no $file"
 done
-grep -q 'says goodbye' "$work/slurm-quick.out" || fail "the workers did not stop cleanly"
+grep -q 'says goodbye' "$work/slurm-quiet.out" || fail "the workers did not stop cleanly"
+[[ ! -e "$work/espalier-state-$job" ]] || fail "the state of a job that has its result is left"
 echo "ok: a job runs to its result"
 
-write_job long 100000
-job="$(submit long)"
-until_true 120 "the long job to begin" submissions 1
-scontrol requeue "$job"
-until_true 120 "job $job to be queued again" restarted "$job"
-until_true 120 "job $job to wait" in_state "$job" PENDING
-scontrol update "jobid=$job" StartTime=now # Slurm would let it rest for two minutes
-until_true 120 "the long job to begin again" submissions 2
+write_job disturbed 150
+job="$(submit disturbed)"
+until_true 120 "generation 5" says disturbed 'job-1: generation 5:'
+requeue "$job" 1
+until_true 120 "the job to go on" says disturbed 'the coordinator was restarted; [1-9]'
+until_true 120 "generation 50" says disturbed 'job-1: generation 50:'
+kill_at_once "$job"
+until_true 120 "job $job to be dead" in_state "$job" FAILED
+[[ -s "$work/espalier-state-$job/coordinator.db" ]] || fail "a killed job left no state"
+requeue "$job" 2
+until_true 120 "the job to go on again" says disturbed 'the coordinator was restarted; [1-9]' 2
+until_true 300 "job $job to end" in_state "$job" COMPLETED
+# All in one life, and each generation once: nothing began anew, nothing was left out.
+says disturbed 'job-1: submitted' && ! says disturbed 'job-1: submitted' 2 ||
+  fail "a requeued job was submitted anew"
+! says disturbed 'job-1: generation 3:' 2 || fail "a generation was scored twice"
+for file in population.jsonl compact/model.safetensors; do
+  cmp "$work/results/quiet/$file" "$work/results/disturbed/$file" ||
+    fail "$file of the requeued job is another one"
+done
+[[ ! -e "$work/espalier-state-$job" ]] || fail "the state of a job that has its result is left"
+[[ -z "$(ls -A "$work/results" | grep -vx 'quiet\|disturbed')" ]] || fail "something else is left"
+echo "ok: requeued and killed in its search, a job goes on and gives the same bytes"
+
+write_job stopped 100000
+job="$(submit stopped)"
+until_true 120 "the long job to search" says stopped 'job-1: generation 1:'
 scancel --signal=TERM --batch "$job"
 until_true 120 "job $job to stop" in_state "$job" FAILED
-[[ -z "$(ls -A "$work/results" | grep -v '^quick$')" ]] || fail "a stopped job left files behind"
+[[ ! -e "$work/results/stopped" ]] || fail "a stopped job left a result"
+[[ -z "$(ls -A "$work/tmp" | grep "espalier-$job-")" ]] || fail "a stopped job left files behind"
+[[ -s "$work/espalier-state-$job/coordinator.db" ]] || fail "a stopped job left no state"
 left() { ! pgrep --full "espalier-(worker|coordinator).*espalier-$job-" >/dev/null; }
 until_true 30 "all programs to end" left
-echo "ok: a job is requeued, and SIGTERM stops all of it"
+echo "ok: SIGTERM stops all of it"

@@ -256,9 +256,11 @@ void Brain::On(const TaskFinished& event, const Step& step) {
   if (worker->reported_task == event.task) worker->reported_progress = 0;
   Replica* replica = replicas_.Find(worker->replica);
   const auto it = assignments_.find(event.task);
-  const bool current = replica != nullptr && it != assignments_.end() &&
-                       it->second.replica == replica->key &&
-                       !it->second.answers[*replica->StageOf(worker->key)].has_value();
+  const bool current =
+      replica != nullptr && it != assignments_.end() && it->second.replica == replica->key;
+  if (current && it->second.answers[*replica->StageOf(worker->key)].has_value()) {
+    return;  // it came twice; it is acknowledged when the other stages have answered too
+  }
   if (!current) {
     // It came twice or was cancelled meanwhile: the worker need not keep it.
     step.actions->push_back(SendAck{.worker = worker->key, .task = event.task});

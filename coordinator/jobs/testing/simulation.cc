@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/rng.h"
 #include "coordinator/jobs/brain.h"
+#include "coordinator/jobs/testing/answer_ledger.h"
 #include "coordinator/jobs/testing/fakes.h"
 #include "coordinator/jobs/testing/invariants.h"
 
@@ -45,6 +46,7 @@ class Simulation {
  public:
   explicit Simulation(const SimulationOptions& options)
       : options_(options),
+        sabotage_(options.sabotage == nullptr ? std::make_unique<Sabotage>() : options.sabotage()),
         random_(options.seed, RandomPurpose::kTest, 1, 0),
         hosts_(options.workers) {
     StartCoordinator();
@@ -61,7 +63,8 @@ class Simulation {
       unsubmitted_.insert(j);
     }
     At(kTick, [this] { TickForever(); });
-    while (!agenda_.empty() && (unfinished_ > 0 || !unsubmitted_.empty())) {
+    while (!agenda_.empty() && (unfinished_ > 0 || !unsubmitted_.empty()) &&
+           result_.violations.empty()) {
       const auto next = agenda_.begin();
       now_ = next->first.first;
       const std::function<void()> run = std::move(next->second);
@@ -94,14 +97,16 @@ class Simulation {
   // ---- The brain and its surroundings ----
 
   void StartCoordinator() {
-    brain_ = std::make_unique<Brain>(
-        BrainOptions{
-            .lease = kLease, .most_failures = 1'000'000, .version = kTestVersion, .life = ++life_},
-        &searches_);
+    BrainOptions options{
+        .lease = kLease, .most_failures = 1'000'000, .version = kTestVersion, .life = ++life_};
+    sabotage_->AtStart(options);
+    brain_ = std::make_unique<Brain>(options, &searches_);
     Actions actions;
     for (const auto& [id, stored] : store_) {
       if (!IsFinal(stored.state)) {
-        brain_->Restore(stored, now_, &actions);
+        StoredJob restored = stored;
+        sabotage_->OnRestore(restored);
+        brain_->Restore(std::move(restored), now_, &actions);
         continue;
       }
       JobView view;
@@ -109,17 +114,25 @@ class Simulation {
       view.state = stored.state;
       brain_->RestoreFinished(view, stored.idempotency_key);
     }
-    Store(std::move(actions));
+    Store(nullptr, std::move(actions));
   }
 
   void Feed(const Event& event) {
     Actions actions;
-    brain_->Handle(event, now_, &actions);
-    Store(std::move(actions));
+    Event told = event;
+    sabotage_->OnEvent(told);
+    brain_->Handle(told, now_, &actions);
+    Store(&event, std::move(actions));
   }
 
-  // Commits take a while, in order.
-  void Store(Actions actions) {
+  // Commits take a while, in order. `event` is what led to the step; null for a client's call.
+  void Store(const Event* event, Actions actions) {
+    sabotage_->OnActions(actions);
+    Note(answers_.CheckStep(event, actions, now_));
+    const auto hasty = std::stable_partition(
+        actions.begin(), actions.end(), [this](const Action& a) { return !sabotage_->IsHasty(a); });
+    for (auto action = hasty; action != actions.end(); ++action) CarryOut({*action});
+    actions.erase(hasty, actions.end());
     const bool crash = now_ <= kLastFault && random_.Bernoulli(options_.crash_rate);
     const TimeMs committed = std::max(last_commit_, Between(0, 4));
     last_commit_ = committed;
@@ -140,6 +153,7 @@ class Simulation {
       if (host.key != 0) ComeBack(host);
     }
     invariants_.CoordinatorDied();
+    answers_.CoordinatorDied();
     for (const auto& [id, stored] : store_) {
       if (!IsFinal(stored.state)) result_.jobs[index_[id]].population.clear();
     }
@@ -153,11 +167,15 @@ class Simulation {
   void CarryOut(const Actions& actions) {
     ++result_.steps;
     for (const Action& action : actions) {
-      if (const std::string broken = invariants_.Check(action); !broken.empty()) {
-        result_.violations.push_back(absl::StrCat("at ", now_, " ms: ", broken));
-      }
+      Note(invariants_.Check(action));
+      Note(answers_.CheckAction(action));
       std::visit([this](const auto& a) { Do(a); }, action);
     }
+  }
+
+  void Note(const std::string& broken) {
+    if (broken.empty()) return;
+    result_.violations.push_back(absl::StrCat("at ", now_, " ms: ", broken));
   }
 
   void TickForever() {
@@ -172,14 +190,14 @@ class Simulation {
     Actions actions;
     const absl::StatusOr<JobId> id = brain_->Submit(spec, absl::StrCat("key-", j), now_, &actions);
     index_[*id] = j;
-    Store(std::move(actions));
+    Store(nullptr, std::move(actions));
     if (options_.cancel_one && j == 0) {
       At(Between(0, 1500), [this, job = *id] {
         Actions cancel;
         if (!brain_->Cancel(job, "changed my mind", now_, &cancel).ok()) {
           result_.violations.push_back("a known job could not be cancelled");
         }
-        Store(std::move(cancel));
+        Store(nullptr, std::move(cancel));
       });
     }
   }
@@ -371,7 +389,7 @@ class Simulation {
     const bool load = std::holds_alternative<LoadWork>(task.work);
     TaskFinished wrong = right;
     const bool staged = options_.stages > 1;
-    switch (random_.Below(load ? 2 : staged ? 7 : 5)) {
+    switch (random_.Below(load ? 3 : staged ? 8 : 6)) {
       case 0:  // twice
         Up(host.key, right);
         return Up(host.key, right);
@@ -379,17 +397,21 @@ class Simulation {
         wrong.epoch = right.epoch - 1;
         Up(host.key, wrong);
         return Up(host.key, right);
-      case 2:
+      case 2:  // to another one's task first
+        wrong.task = right.task - 1;
+        Up(host.key, wrong);
+        return Up(host.key, right);
+      case 3:
         wrong.status = absl::InternalError("a cosmic ray");
         return Up(host.key, wrong);
-      case 3:
+      case 4:
         wrong.status = absl::CancelledError("preempted");
         return Up(host.key, wrong);
-      case 4:
+      case 5:
         if (!staged) break;
         wrong.status = absl::UnavailableError("the link is lost");
         return Up(host.key, wrong);
-      case 5:
+      case 6:
         wrong.status = absl::AbortedError("the other stage gave up");
         return Up(host.key, wrong);
       default:
@@ -400,6 +422,7 @@ class Simulation {
   }
 
   const SimulationOptions options_;
+  const std::unique_ptr<Sabotage> sabotage_;
   RandomStream random_;
   const FakeSearchFactory searches_;
   std::unique_ptr<Brain> brain_;
@@ -408,6 +431,7 @@ class Simulation {
   std::map<JobId, std::string> errors_;
   TimeMs last_commit_ = 0;
   Invariants invariants_;
+  AnswerLedger answers_{kLease};
   std::vector<Host> hosts_;
   std::map<WorkerKey, Stream> streams_;
   std::map<JobId, int> index_;

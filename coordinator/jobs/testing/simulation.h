@@ -4,7 +4,8 @@
 // Streams deliver in order, as TCP does; across streams anything can overtake anything. Faults:
 // crashes (the stream breaks, what was under way is lost), silent deaths and stops longer than the
 // lease (the worker comes back and sends what it had), goodbyes, errors, answers sent twice,
-// answers under an old epoch, malformed answers; and deaths of the coordinator, at any moment.
+// answers under an old epoch, answers to other workers' tasks, malformed answers; and deaths of the
+// coordinator, at any moment.
 //
 // What the brain wants done is stored in one transaction a step, and carried out only then. A dead
 // coordinator loses what was not stored; the next one begins with what was.
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "coordinator/jobs/actions.h"
+#include "coordinator/jobs/testing/sabotage.h"
 
 namespace espalier::testing_fakes {
 
@@ -28,7 +30,8 @@ struct SimulationOptions {
   double fault_rate = 0;
   // Probability that the coordinator dies after a step, before or after the step is stored.
   double crash_rate = 0;
-  bool cancel_one = false;  // cancels the first job at a random time
+  bool cancel_one = false;          // cancels the first job at a random time
+  MakeSabotage sabotage = nullptr;  // breaks the coordinator on purpose
 };
 
 struct SimulatedJob {
@@ -41,7 +44,8 @@ struct SimulatedJob {
 
 struct SimulationResult {
   std::vector<SimulatedJob> jobs;
-  // Broken invariants, in words; empty when all is well.
+  // Broken invariants, in words; empty when all is well. The simulation ends with the first step
+  // that breaks one.
   std::vector<std::string> violations;
   int64_t faults = 0;   // that were injected
   int64_t crashes = 0;  // of the coordinator
