@@ -132,6 +132,7 @@ std::string Hint(std::string_view path, std::string_view unknown,
   if (!elsewhere.empty()) {
     return absl::StrCat("did you mean ", absl::StrJoin(elsewhere, " or "), "?");
   }
+  unknown = unknown.substr(0, kMaxQuoted);  // a key may be as long as the file
   const auto nearest = std::min_element(siblings.begin(), siblings.end(), [&](auto& a, auto& b) {
     return EditDistance(a, unknown) < EditDistance(b, unknown);
   });
