@@ -2,6 +2,7 @@
 option(BUILD_TESTING "Build the tests" ON)
 option(ESPALIER_BENCHMARKS "Build the Google Benchmark programs" OFF)
 option(ESPALIER_CUDA "Build the CUDA module (needs the CUDA toolkit with NCCL)" OFF)
+option(ESPALIER_FUZZERS "Build the fuzz targets and nothing else (preset fuzz; needs clang)" OFF)
 set(ESPALIER_SANITIZE "" CACHE STRING "Sanitizers for all targets, e.g. address,undefined or thread")
 set(ESPALIER_COVERAGE OFF CACHE BOOL "Instrument for gcov")
 

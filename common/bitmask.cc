@@ -11,7 +11,7 @@
 namespace espalier {
 namespace {
 
-int64_t ByteCount(int64_t size) { return (size + 7) / 8; }
+int64_t ByteCount(int64_t size) { return size / 8 + (size % 8 != 0 ? 1 : 0); }
 
 // The bits of the last byte that belong to the mask.
 uint8_t LastByteBits(int64_t size) {

@@ -1,5 +1,7 @@
 #include "common/bitmask.h"
 
+#include <limits>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -68,6 +70,13 @@ TEST(BitmaskTest, RefusesWrongLengths) {
   EXPECT_FALSE(Bitmask::FromBytes(-1, "").ok());
   EXPECT_THAT(Bitmask::FromHex(12, "fff").status().message(),
               HasSubstr("12 bits takes 4 hexadecimal digits, got 3"));
+}
+
+TEST(BitmaskTest, RefusesTheLargestSizes) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  EXPECT_FALSE(Bitmask::FromBytes(kMax, "a").ok());
+  EXPECT_FALSE(Bitmask::FromHex(kMax, "aa").ok());
+  EXPECT_FALSE(Bitmask::FromHex(kMax, "").ok());
 }
 
 TEST(BitmaskTest, RefusesBitsBeyondTheEnd) {

@@ -12,6 +12,14 @@ namespace espalier {
 // localhost, 127.0.0.0/8 or ::1 (without brackets): what is sent there stays on this machine.
 bool IsLoopbackHost(std::string_view host);
 
+// "host:port" or "[v6 address]:port", with a port from 0 to 65535.
+struct HostAndPort {
+  std::string host;  // without brackets
+  int port = 0;
+};
+// None for any other form.
+std::optional<HostAndPort> ParseHostAndPort(std::string_view text);
+
 struct DialAddress {
   std::string unix_path;  // empty: TCP
   std::string host;       // without brackets

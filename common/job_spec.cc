@@ -33,6 +33,20 @@ std::string Describe(const Range<int64_t>& range) {
                       range.zero ? ", or 0 for the default" : "");
 }
 
+// Longer paths open no file on Linux. Also, a specification that was accepted must be one that can
+// be written and read again, whatever it takes to escape its characters.
+constexpr size_t kMaxTextBytes = 4096;
+
+std::string TextProblem(std::string_view value) {
+  if (value.find('\0') != std::string::npos) return "contains a NUL character";
+  if (value.size() > kMaxTextBytes) {
+    return absl::StrCat("is ", value.size(), " bytes long; at most ", kMaxTextBytes, " are taken");
+  }
+  // Protocol buffers and YAML carry nothing else.
+  if (InvalidUtf8Offset(value)) return "is not UTF-8; rename the file or folder";
+  return "";
+}
+
 namespace {
 
 // Range checks for values that did not come from a file: flags, messages.
@@ -46,9 +60,7 @@ class RangeChecker {
     path_ = outer;
   }
   void Text(std::string_view key, const std::string& value) {
-    if (value.find('\0') != std::string::npos) Fail(key, "contains a NUL character");
-    // Protocol buffers and YAML carry nothing else.
-    if (InvalidUtf8Offset(value)) Fail(key, "is not UTF-8; rename the file or folder");
+    if (const std::string problem = TextProblem(value); !problem.empty()) Fail(key, problem);
   }
   template <typename Enum, typename Names>
   void Choice(std::string_view, Enum, const Names&) {}

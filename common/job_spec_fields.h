@@ -116,6 +116,9 @@ void VisitJobSpec(Visitor& v, Spec& spec) {
 std::string Describe(const Range<double>& range);
 std::string Describe(const Range<int64_t>& range);
 
+// Why a name or a path cannot be taken; empty when it can.
+std::string TextProblem(std::string_view value);
+
 // The shortest decimal that reads back to the same value.
 std::string ShortestDecimal(double value);
 

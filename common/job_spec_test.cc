@@ -282,7 +282,8 @@ TEST(JobSpecTest, WrongDocumentsAreRefused) {
   EXPECT_THAT(ParseError("- a\n"), HasSubstr("a job file: expected a map of keys, got a list"));
   EXPECT_THAT(ParseError("hello\n"), HasSubstr("expected a map of keys, got \"hello\""));
   EXPECT_THAT(ParseError("# only a comment\n"), StartsWith("job.yaml:1:1: "));
-  EXPECT_THAT(ParseError("model: a\n---\nmodel: b\n"), HasSubstr("holds 2 YAML documents"));
+  EXPECT_THAT(ParseError("model: a\n---\nmodel: b\n"),
+              StartsWith("job.yaml:2:1: a second YAML document"));
   EXPECT_THAT(ParseError("model: a\n bad: [\n"),
               AllOf(StartsWith("job.yaml:2:"), HasSubstr("not valid YAML")));
   EXPECT_THAT(ParseError("output: *nowhere\n"), HasSubstr("not valid YAML"));
@@ -292,6 +293,28 @@ TEST(JobSpecTest, WrongDocumentsAreRefused) {
   EXPECT_THAT(ParseError(std::string(2 << 20, 'a')), HasSubstr("a job file has at most 1048576"));
   EXPECT_THAT(ParseError(std::string(100'000, '[')), StartsWith("job.yaml:"));
   EXPECT_THAT(ParseError(std::string(100'000, '{')), StartsWith("job.yaml:"));
+}
+
+// yaml-cpp finds empty documents without end behind a token that begins none.
+TEST(JobSpecTest, DocumentsWithoutEndAreRefused) {
+  for (const char* yaml : {"seed: 1\n}\n", ", +\", admm? v : g}\n", "[a]\n]\n", "{}\n,"}) {
+    EXPECT_THAT(ParseError(yaml), StartsWith("job.yaml:")) << yaml;
+  }
+}
+
+TEST(JobSpecTest, TextsMustFitIntoAFileThatIsWritten) {
+  const std::string longest(4096, 'a');
+  EXPECT_EQ(ParseJobSpec("name: " + longest, "job.yaml")->name, longest);
+  EXPECT_THAT(ParseError("seed: 1\nname: a" + longest),
+              StartsWith("job.yaml:2:7: name: is 4097 bytes long; at most 4096"));
+  // Each of these takes twice as many bytes when it is escaped, and a job file has at most 2^20.
+  std::string marks;
+  for (int i = 0; i < 300'000; ++i) marks += "\xEF\xBB\xBF";
+  EXPECT_THAT(ParseError("name: " + marks), HasSubstr("name: is 900000 bytes long"));
+  JobSpec spec = Minimal();
+  spec.output = "a" + longest;
+  EXPECT_THAT(std::string(ValidateJobSpec(spec).message()),
+              StartsWith("output is 4097 bytes long"));
 }
 
 // Neither crashes nor hangs on what is nearly a job file.

@@ -1,4 +1,5 @@
 // ParseJobSpec and JobSpecToYaml: two visitors of the list in job_spec_fields.h.
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <numeric>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -130,6 +132,7 @@ std::string Hint(std::string_view path, std::string_view unknown,
   if (!elsewhere.empty()) {
     return absl::StrCat("did you mean ", absl::StrJoin(elsewhere, " or "), "?");
   }
+  unknown = unknown.substr(0, kMaxQuoted);  // a key may be as long as the file
   const auto nearest = std::min_element(siblings.begin(), siblings.end(), [&](auto& a, auto& b) {
     return EditDistance(a, unknown) < EditDistance(b, unknown);
   });
@@ -181,8 +184,8 @@ class Reader {
     if (!node) return;
     if (!node->IsScalar()) return WrongType(*node, key, "a string");
     value = node->Scalar();
-    if (value.find('\0') != std::string::npos) {
-      Fail(node->Mark(), absl::StrCat(Join(frame_.path, key), ": contains a NUL character"));
+    if (const std::string problem = TextProblem(value); !problem.empty()) {
+      Fail(node->Mark(), absl::StrCat(Join(frame_.path, key), ": ", problem));
     }
   }
 
@@ -376,15 +379,46 @@ absl::Status CheckCharacters(std::string_view yaml, std::string_view source) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<JobSpec> ParseDocument(std::string_view yaml, std::string_view source) {
-  std::vector<YAML::Node> documents = YAML::LoadAll(std::string(yaml));
-  if (documents.size() > 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        std::string(source), ": holds ", documents.size(), " YAML documents; give one job a file"));
-  }
-  if (documents.empty()) return ErrorAt(source, yaml, 0, "the job file is empty");
+// Notes where a document begins; what is in it passes by.
+class DocumentStart final : public YAML::EventHandler {
+ public:
+  const YAML::Mark& mark() const { return mark_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { mark_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  YAML::Mark mark_;
+};
+
+// Not YAML::LoadAll: behind a token that can begin no document, such as a lone "}", the parser
+// finds one empty document after the other, without end.
+absl::Status CheckIsOneDocument(const std::string& yaml, std::string_view source) {
+  std::istringstream stream(yaml);
+  YAML::Parser parser(stream);
+  DocumentStart start;
+  if (!parser.HandleNextDocument(start)) return ErrorAt(source, yaml, 0, "the job file is empty");
+  if (!parser.HandleNextDocument(start)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      std::string(source), ":", start.mark().line + 1, ":", start.mark().column + 1,
+      ": a second YAML document begins here, or something that belongs to none; give one job a "
+      "file"));
+}
+
+absl::StatusOr<JobSpec> ParseDocument(const std::string& yaml, std::string_view source) {
+  ESPALIER_RETURN_IF_ERROR(CheckIsOneDocument(yaml, source));
   JobSpec spec;
-  Reader reader(source, documents.front());
+  Reader reader(source, YAML::Load(yaml));
   VisitJobSpec(reader, spec);
   ESPALIER_RETURN_IF_ERROR(reader.Finish());
   return spec;
@@ -396,7 +430,7 @@ absl::StatusOr<JobSpec> ParseDocument(std::string_view yaml, std::string_view so
 absl::StatusOr<JobSpec> ParseJobSpec(std::string_view yaml, std::string_view source) {
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::CheckCharacters(yaml, source));
   try {
-    return job_spec_internal::ParseDocument(yaml, source);
+    return job_spec_internal::ParseDocument(std::string(yaml), source);
   } catch (const YAML::Exception& error) {
     return absl::InvalidArgumentError(absl::StrCat(std::string(source), ":", error.mark.line + 1,
                                                    ":", error.mark.column + 1,

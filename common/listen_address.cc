@@ -92,18 +92,10 @@ absl::StatusOr<ListenAddress> ParseListenAddress(const std::string& text) {
   if (absl::StartsWith(text, "unix:")) {
     address.unix_path = text.substr(kUnix.size());
     if (!address.unix_path.empty()) return address;
-  }
-  const size_t colon = text.rfind(':');
-  if (address.unix_path.empty() && colon != std::string::npos && colon > 0) {
-    address.host = text.substr(0, colon);
-    const bool bracketed = address.host.front() == '[' && address.host.back() == ']';
-    if (bracketed) address.host = address.host.substr(1, address.host.size() - 2);
-    const bool plain = address.host.find_first_of(":[]") == std::string::npos;
-    if ((bracketed || plain) && !address.host.empty() &&
-        absl::SimpleAtoi(text.substr(colon + 1), &address.port) && address.port >= 0 &&
-        address.port <= 65535) {
-      return address;
-    }
+  } else if (std::optional<HostAndPort> parsed = ParseHostAndPort(text); parsed) {
+    address.host = std::move(parsed->host);
+    address.port = parsed->port;
+    return address;
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "\"", text, "\" is no address to listen on; expected HOST:PORT, [IPV6]:PORT or unix:/PATH"));

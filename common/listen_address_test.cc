@@ -18,7 +18,8 @@ TEST(ListenAddressTest, ReadsAndWritesAllForms) {
 
 TEST(ListenAddressTest, RefusesEverythingElse) {
   for (const char* text : {"", "localhost", ":80", "host:", "host:65536", "host:-1", "::1:80",
-                           "[::1]", "host:80x", "unix:", "[]:80", "a]:80"}) {
+                           "[::1]", "host:80x", "unix:", "[]:80", "a]:80", "host:+80", "host: 80",
+                           "[host]:80", "[a]b]:80", "two words:80"}) {
     const auto address = ParseListenAddress(text);
     EXPECT_EQ(address.status().code(), absl::StatusCode::kInvalidArgument) << text;
   }

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/file.h"
+#include "common/json.h"
 #include "common/status_macros.h"
-#include "nlohmann/json.hpp"
 
 namespace espalier {
 namespace {
@@ -257,7 +257,7 @@ absl::Status ReadSizes(const ObjectReader& reader, ModelConfig* config) {
 
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_view source) {
   const std::string file(source);
-  const Json root = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  const Json root = ParseJson(json);
   if (!root.is_object()) {
     return absl::InvalidArgumentError(
         absl::StrCat(file, root.is_discarded() ? " is not valid JSON" : " is not a JSON object"));

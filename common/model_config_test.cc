@@ -244,6 +244,13 @@ TEST(ModelConfigTest, RefusesWhatIsNotAnObject) {
               HasSubstr("\"model_type\" is missing"));
 }
 
+// Values are printed in errors, and that takes stack for every level.
+TEST(ModelConfigTest, RefusesDepth) {
+  const std::string deep = "{\"model_type\": " + std::string(1 << 20, '[');
+  EXPECT_EQ(ParseModelConfig(deep + std::string(1 << 20, ']') + "}", "x/config.json").status(),
+            absl::InvalidArgumentError("x/config.json is not valid JSON"));
+}
+
 TEST(ModelConfigTest, LongValuesAreCutInErrors) {
   const auto config = Parse(With("model_type", std::string(10000, 'x')));
   EXPECT_LT(config.status().message().size(), 400);

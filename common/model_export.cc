@@ -7,10 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/file.h"
+#include "common/json.h"
 #include "common/model_folder.h"
 #include "common/model_tensors.h"
 #include "common/status_macros.h"
-#include "nlohmann/json.hpp"
 
 namespace espalier {
 namespace {
@@ -33,7 +33,7 @@ const char* TorchName(DType dtype) {
 }
 
 absl::StatusOr<OrderedJson> ParseDenseConfig(std::string_view text) {
-  OrderedJson root = OrderedJson::parse(text, nullptr, /*allow_exceptions=*/false);
+  OrderedJson root = ParseJson<OrderedJson>(text);
   if (root.is_object()) return root;
   return absl::InvalidArgumentError("the dense model's config.json is not a JSON object");
 }

@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/file.h"
+#include "common/json.h"
 #include "common/model_tensors.h"
 #include "common/status_macros.h"
-#include "nlohmann/json.hpp"
 
 namespace espalier {
 namespace {
@@ -26,7 +26,7 @@ bool IsCompact(const Json& root) {
 absl::Status ReadConfig(const fs::path& file, ModelFolder* folder) {
   const std::string source = file.string();
   ESPALIER_ASSIGN_OR_RETURN(const std::string json, ReadFile(file));
-  Json root = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  Json root = ParseJson(json);
   if (!IsCompact(root)) {
     ESPALIER_ASSIGN_OR_RETURN(folder->config, ParseModelConfig(json, source));
     return absl::OkStatus();
@@ -38,8 +38,19 @@ absl::Status ReadConfig(const fs::path& file, ModelFolder* folder) {
   return absl::OkStatus();
 }
 
-absl::Status CheckTensors(const ModelFolder& folder, const Subnet& masks) {
-  for (const TensorSpec& spec : ExpectedTensors(folder.config, masks, DType::kFloat32)) {
+// The tensors that the folder must hold. A dense model's without masks: until its tensors have been
+// seen, its config.json may ask for more than fits into memory.
+std::vector<TensorSpec> NeededTensors(const ModelFolder& folder) {
+  if (folder.masks) return ExpectedTensors(folder.config, *folder.masks, DType::kFloat32);
+  std::vector<TensorSpec> specs;
+  for (const ModelTensor& tensor : ModelTensors(folder.config)) {
+    specs.push_back({.name = tensor.name, .shape = tensor.DenseShape()});
+  }
+  return specs;
+}
+
+absl::Status CheckTensors(const ModelFolder& folder) {
+  for (const TensorSpec& spec : NeededTensors(folder)) {
     const absl::Status status = folder.tensors->Get(spec.name, spec.shape).status();
     if (absl::IsNotFound(status) && spec.name == "lm_head.weight") {
       return absl::NotFoundError(
@@ -63,7 +74,7 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const fs::path& path) {
   folder.path = path;
   ESPALIER_RETURN_IF_ERROR(ReadConfig(path / "config.json", &folder));
   ESPALIER_ASSIGN_OR_RETURN(folder.tensors, SafetensorsReader::OpenModel(path));
-  ESPALIER_RETURN_IF_ERROR(CheckTensors(folder, folder.resident()));
+  ESPALIER_RETURN_IF_ERROR(CheckTensors(folder));
   return folder;
 }
 

@@ -189,6 +189,19 @@ TEST_F(ModelFolderTest, WrongDetailsOfACompactConfigAreNamed) {
               HasSubstr("\"masks\" has 3 elements, the model needs 4"));
 }
 
+// Its masks alone would take 11 GB.
+TEST_F(ModelFolderTest, AConfigThatAsksForTheImpossibleIsRefusedByItsTensors) {
+  nlohmann::json config = SmallConfigJson();
+  config["num_hidden_layers"] = 1 << 12;
+  config["num_attention_heads"] = 1 << 16;
+  config["num_key_value_heads"] = 1 << 16;
+  config["head_dim"] = 1 << 8;
+  config["intermediate_size"] = 1 << 22;
+  WriteDense(config, DenseTensors());
+  EXPECT_THAT(std::string(OpenModelFolder(folder_).status().message()),
+              AllOf(HasSubstr("model.layers.0."), HasSubstr("has shape")));
+}
+
 TEST_F(ModelFolderTest, SaysWhatIsNotThere) {
   EXPECT_THAT(OpenModelFolder(folder_ / "none").status().message(),
               HasSubstr("none is not a folder"));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/safetensors_header.h"
+#include "common/safetensors_index.h"
 #include "common/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -23,30 +24,6 @@ std::optional<DType> ParseDType(std::string_view name) {
     if (DTypeName(dtype) == name) return dtype;
   }
   return std::nullopt;
-}
-
-// Tensor names by shard. A shard must lie beside its index.
-absl::StatusOr<std::map<std::string, std::set<std::string>>> ParseIndex(std::string_view json,
-                                                                        const std::string& source) {
-  const Json root = Json::parse(json, nullptr, /*allow_exceptions=*/false);
-  const auto map = root.is_object() ? root.find("weight_map") : root.end();
-  if (!root.is_object() || map == root.end() || !map->is_object()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source, ": is not a JSON object with an object \"weight_map\""));
-  }
-  std::map<std::string, std::set<std::string>> shards;
-  for (const auto& [tensor, shard] : map->items()) {
-    const std::string name = shard.is_string() ? shard.get<std::string>() : "";
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
-        name.find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(source, ": the shard of tensor \"", tensor, "\" is ",
-                       shard.dump(-1, ' ', true, Json::error_handler_t::replace),
-                       ", must be the name of a file in the same folder"));
-    }
-    shards[name].insert(tensor);
-  }
-  return shards;
 }
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
@@ -100,7 +77,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::OpenFile(
 
 absl::Status SafetensorsReader::AddShards(const fs::path& index) {
   ESPALIER_ASSIGN_OR_RETURN(const std::string json, ReadFile(index));
-  ESPALIER_ASSIGN_OR_RETURN(const auto shards, ParseIndex(json, index.string()));
+  ESPALIER_ASSIGN_OR_RETURN(const auto shards, ParseSafetensorsIndex(json, index.string()));
   for (const auto& [shard, tensors] : shards) {
     ESPALIER_RETURN_IF_ERROR(AddFile(index.parent_path() / shard, &tensors));
   }

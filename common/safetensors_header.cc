@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/json.h"
 #include "common/status_macros.h"
-#include "nlohmann/json.hpp"
 
 namespace espalier {
 namespace {
@@ -40,26 +39,6 @@ std::optional<uint64_t> CheckedProduct(uint64_t a, uint64_t b) {
   return product;
 }
 
-// nlohmann keeps the last of several equal keys; a hostile file could show one reader the first and
-// another the last.
-class DuplicateKeys {
- public:
-  bool operator()(int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open_.emplace_back();
-    if (event == Json::parse_event_t::object_end) open_.pop_back();
-    if (event == Json::parse_event_t::key) {
-      const std::string& key = parsed.get_ref<const std::string&>();
-      if (!open_.back().insert(key).second && !first_) first_ = key;
-    }
-    return true;
-  }
-  const std::optional<std::string>& first() const { return first_; }
-
- private:
-  std::vector<std::set<std::string>> open_;
-  std::optional<std::string> first_;
-};
-
 absl::StatusOr<std::string_view> HeaderText(std::string_view file, const std::string& source) {
   if (file.size() < kLengthBytes) {
     return Invalid(source, absl::StrCat("is truncated: ", file.size(),
@@ -79,15 +58,14 @@ absl::StatusOr<std::string_view> HeaderText(std::string_view file, const std::st
 }
 
 absl::StatusOr<Json> ParseHeader(std::string_view text, const std::string& source) {
-  DuplicateKeys duplicates;
-  Json header = text.substr(0, 1) == "{"
-                    ? Json::parse(text, std::ref(duplicates), /*allow_exceptions=*/false)
-                    : Json(Json::value_t::discarded);
-  if (!header.is_object()) return Invalid(source, "its header is not a JSON object");
-  if (duplicates.first()) {
-    return Invalid(source, absl::StrCat("its header has \"", *duplicates.first(), "\" twice"));
+  // The format wants the brace first, where JSON allows spaces.
+  if (!text.starts_with('{')) return Invalid(source, "its header is not a JSON object");
+  JsonAndDuplicate header = ParseJsonNotingDuplicates(text);
+  if (!header.value.is_object()) return Invalid(source, "its header is not a JSON object");
+  if (header.duplicate) {
+    return Invalid(source, absl::StrCat("its header has \"", *header.duplicate, "\" twice"));
   }
-  return header;
+  return std::move(header.value);
 }
 
 absl::StatusOr<std::map<std::string, std::string>> ParseMetadata(const Json& value,

@@ -210,6 +210,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{R"({"__metadata__":[]})", 0, "__metadata__ is not an object"},
         BadFile{R"({"__metadata__":{"k":1}})", 0, "__metadata__ \"k\" is not a string"}));
 
+TEST_F(SafetensorsTest, NothingHidesInAHeader) {
+  using namespace std::string_literals;
+  EXPECT_THAT(std::string(OpenStatus(File("{}\0{\"a\": 1}"s, "")).message()),
+              HasSubstr("f.safetensors: its header is not a JSON object"));
+  const std::string deep = "{\"a\": " + std::string(1 << 20, '[') + std::string(1 << 20, ']') + "}";
+  EXPECT_THAT(std::string(OpenStatus(File(deep, "")).message()),
+              HasSubstr("f.safetensors: its header is not a JSON object"));
+}
+
 TEST_F(SafetensorsTest, AbsurdHeaderLengthsAreRefused) {
   EXPECT_THAT(OpenStatus(std::string(8, '\xff') + "{}").message(),
               HasSubstr("not a safetensors file"));
@@ -275,9 +284,19 @@ TEST_F(ShardsTest, ShardsMustLieInTheFolder) {
 }
 
 TEST_F(ShardsTest, AMalformedIndexIsRefused) {
-  for (const char* index : {"", "[]", "{}", R"({"weight_map":[]})"}) {
+  const std::string deep = "{\"weight_map\": {\"a\": " + std::string(1 << 20, '[');
+  for (const std::string& index :
+       {std::string(), std::string("[]"), std::string("{}"), std::string(R"({"weight_map":[]})"),
+        deep + std::string(1 << 20, ']') + "}}"}) {
     EXPECT_THAT(Open(index).status().message(), HasSubstr("index.json: is not a JSON object"));
   }
+}
+
+// One reader could take the first, another the last.
+TEST_F(ShardsTest, ATensorIsInOneShard) {
+  EXPECT_THAT(
+      Open(R"({"weight_map":{"a":"one.safetensors","a":"two.safetensors"}})").status().message(),
+      HasSubstr("index.json: has \"a\" twice"));
 }
 
 TEST_F(SafetensorsTest, AFolderWithoutWeightsIsNamed) {

@@ -5,9 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/file.h"
+#include "common/json.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
-#include "nlohmann/json.hpp"
 
 namespace espalier {
 namespace {
@@ -37,6 +37,11 @@ void HashNumber(Sha256& hash, int64_t number) {
 void HashMask(Sha256& hash, const Bitmask& mask) {
   HashNumber(hash, mask.size());
   hash.Update(mask.bytes());
+}
+
+// Embeddings and final norm.
+int64_t ParametersOutsideLayers(const ModelConfig& config) {
+  return ((config.tie_word_embeddings ? 1 : 2) * config.vocab_size + 1) * config.hidden_size;
 }
 
 absl::StatusOr<Bitmask> MaskFromJson(const Json& value, int64_t size, const std::string& where) {
@@ -131,7 +136,7 @@ int64_t ParametersPerChannel(const ModelConfig& config) { return 3 * config.hidd
 
 int64_t CountParameters(const Subnet& subnet, const ModelConfig& config) {
   const int64_t d = config.hidden_size;
-  int64_t count = (config.tie_word_embeddings ? 1 : 2) * config.vocab_size * d + d;
+  int64_t count = ParametersOutsideLayers(config);
   for (const LayerMask& layer : subnet.layers) {
     const int64_t norms = (layer.HasAttention() ? 1 : 0) + (layer.HasMlp() ? 1 : 0);
     count += norms * d + layer.KeptPairs() * ParametersPerPair(config) +
@@ -140,8 +145,12 @@ int64_t CountParameters(const Subnet& subnet, const ModelConfig& config) {
   return count;
 }
 
+// Without masks: those of a hostile config.json would not fit into memory.
 int64_t DenseParameters(const ModelConfig& config) {
-  return CountParameters(Subnet::Dense(config), config);
+  const int64_t layer = 2 * config.hidden_size +
+                        config.num_kv_heads * config.pairs() * ParametersPerPair(config) +
+                        config.intermediate_size * ParametersPerChannel(config);
+  return ParametersOutsideLayers(config) + config.num_layers * layer;
 }
 
 double ParameterRatio(const Subnet& subnet, const ModelConfig& config) {
@@ -177,7 +186,7 @@ std::string MasksToJson(const Subnet& subnet) {
 absl::StatusOr<Subnet> SubnetFromJson(std::string_view json, const ModelConfig& config,
                                       std::string_view source) {
   const std::string file(source);
-  const Json root = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  const Json root = ParseJson(json);
   if (root.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(file, ": is not valid JSON"));
   }

@@ -52,6 +52,28 @@ TEST(SubnetTest, CountsByHand) {
   EXPECT_EQ(ParametersPerChannel(config), 30);
 }
 
+// The largest model that a config.json may describe: its masks would take gigabytes.
+TEST(SubnetTest, DenseParametersTakeNoMasks) {
+  const ModelConfig largest{.num_layers = 1 << 12,
+                            .hidden_size = 1 << 20,
+                            .num_heads = 1 << 16,
+                            .num_kv_heads = 1 << 16,
+                            .head_dim = 1 << 8,
+                            .intermediate_size = 1 << 22,
+                            .vocab_size = 1 << 26};
+  // q, k, v, o of 2^24 x 2^20 each; gate, up, down of 2^22 x 2^20; two norms.
+  constexpr int64_t kLayer = (int64_t{4} << 44) + (int64_t{3} << 42) + (int64_t{2} << 20);
+  EXPECT_EQ(DenseParameters(largest), (int64_t{2} << 46) + (int64_t{1} << 20) + (kLayer << 12));
+}
+
+TEST(SubnetTest, DenseParametersAreThoseOfTheDenseSubnet) {
+  ModelConfig config = SmallConfig();
+  for (const bool tied : {false, true}) {
+    config.tie_word_embeddings = tied;
+    EXPECT_EQ(DenseParameters(config), CountParameters(Subnet::Dense(config), config));
+  }
+}
+
 TEST(SubnetTest, NormsGoWithTheirModules) {
   const ModelConfig config = SmallConfig();
   Subnet subnet = Subnet::Dense(config);

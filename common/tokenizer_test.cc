@@ -113,6 +113,10 @@ TEST_F(LoadTokenizerTest, MalformedFilesAreNamed) {
   EXPECT_THAT(std::string(Error().message()), HasSubstr("tokenizer.json: not valid JSON"));
   Write("tokenizer.json", std::string(1'000'000, '['));
   EXPECT_THAT(std::string(Error().message()), HasSubstr("tokenizer.json: not valid JSON"));
+  // A closed one would be copied, level by level, on the stack.
+  Write("tokenizer.json",
+        "{\"normalizer\": " + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}");
+  EXPECT_THAT(std::string(Error().message()), HasSubstr("tokenizer.json: not valid JSON"));
   Write("tokenizer.json", "{}");
   EXPECT_THAT(std::string(Error().message()), HasSubstr("tokenizer.json: \"model\" is missing"));
   Write("tokenizer_config.json", R"({"add_bos_token": "yes"})");

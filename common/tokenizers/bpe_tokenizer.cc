@@ -115,13 +115,14 @@ class BpeTokenizer : public Tokenizer {
     if (const auto offset = InvalidUtf8Offset(text)) {
       return absl::InvalidArgumentError(absl::StrCat("the text is not UTF-8 at byte ", *offset));
     }
+    MatchBudget budget(text.size());
     std::vector<int32_t> ids = around_.before;
     for (const Segment& segment : added_.Split(text, /*normalized=*/false)) {
       if (segment.id) {
         ids.push_back(*segment.id);
         continue;
       }
-      ESPALIER_RETURN_IF_ERROR(EncodeSegment(segment.text, ids));
+      ESPALIER_RETURN_IF_ERROR(EncodeSegment(segment.text, budget, ids));
     }
     ids.insert(ids.end(), around_.after.begin(), around_.after.end());
     return ids;
@@ -132,7 +133,8 @@ class BpeTokenizer : public Tokenizer {
   }
 
  private:
-  absl::Status EncodeSegment(std::string_view text, std::vector<int32_t>& ids) const {
+  absl::Status EncodeSegment(std::string_view text, MatchBudget& budget,
+                             std::vector<int32_t>& ids) const {
     std::string normalized;
     if (nfc_) {
       ESPALIER_ASSIGN_OR_RETURN(normalized, Nfc(text));
@@ -144,7 +146,7 @@ class BpeTokenizer : public Tokenizer {
         continue;
       }
       Pieces pieces;
-      ESPALIER_RETURN_IF_ERROR(pre_tokenizer_.Split(segment.text, pieces));
+      ESPALIER_RETURN_IF_ERROR(pre_tokenizer_.Split(segment.text, budget, pieces));
       EncodePieces(pieces, ids);
     }
     return absl::OkStatus();

@@ -4,13 +4,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/json.h"
 #include "common/status_macros.h"
 
 namespace espalier::tokenizers {
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::string_view source) {
-  nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), /*cb=*/nullptr,
-                                                /*allow_exceptions=*/false);
+  nlohmann::json parsed = ParseJson(text);
   if (parsed.is_discarded()) {
     return absl::InvalidArgumentError(
         absl::StrCat(std::string(source), ": not valid JSON (truncated?); get the file again"));

@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+constexpr size_t kMostSteps = 32;  // real ones have up to four
+
 }  // namespace
 
 absl::StatusOr<PreTokenizer> PreTokenizer::Parse(const JsonView& view) {
@@ -33,6 +35,10 @@ absl::Status PreTokenizer::ParseInto(const JsonView& view) {
   ESPALIER_ASSIGN_OR_RETURN(const std::string type, view.String("type"));
   if (!steps_.empty() && steps_.back().byte_level) {
     return view.Unsupported(absl::StrCat("a step (\"", type, "\") after ByteLevel"));
+  }
+  // Each step goes over the whole text.
+  if (steps_.size() == kMostSteps) {
+    return view.Unsupported(absl::StrCat("more than ", kMostSteps, " steps"));
   }
   if (type != "Sequence") return AddStep(view, type);
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<JsonView> parts, view.Array("pretokenizers"));
@@ -90,7 +96,7 @@ absl::Status PreTokenizer::AddSplit(const JsonView& view) {
   return added.ok() ? added : pattern.Unsupported(std::string(added.message()));
 }
 
-absl::Status PreTokenizer::Split(std::string_view text, Pieces& pieces) const {
+absl::Status PreTokenizer::Split(std::string_view text, MatchBudget& budget, Pieces& pieces) const {
   if (text.empty()) return absl::OkStatus();
   std::vector<std::string_view> current = {text};
   for (const Step& step : steps_) {
@@ -102,7 +108,7 @@ absl::Status PreTokenizer::Split(std::string_view text, Pieces& pieces) const {
       if (step.regex == nullptr) {
         next.push_back(piece);
       } else {
-        ESPALIER_RETURN_IF_ERROR(step.regex->Split(piece, next));
+        ESPALIER_RETURN_IF_ERROR(step.regex->Split(piece, budget, next));
       }
     }
     current = std::move(next);

@@ -32,7 +32,7 @@ class PreTokenizer {
   static absl::StatusOr<PreTokenizer> ByteLevel(bool add_prefix_space);
 
   // `text` is valid UTF-8 and outlives `pieces`. Errors as Regex::Split.
-  absl::Status Split(std::string_view text, Pieces& pieces) const;
+  absl::Status Split(std::string_view text, MatchBudget& budget, Pieces& pieces) const;
 
  private:
   struct Step {

@@ -48,6 +48,19 @@ std::string TranslateEscape(std::string_view escape) {
   return same ? std::string(escape) : "";
 }
 
+// Called before each item of a pattern that is tried.
+struct Meter {
+  MatchBudget* budget;
+  size_t position = 0;  // in the text, when it was last called
+
+  static int Step(pcre2_callout_block* block, void* data) {
+    auto* meter = static_cast<Meter*>(data);
+    const size_t last = std::exchange(meter->position, block->current_position);
+    const size_t moved = std::max(last, meter->position) - std::min(last, meter->position);
+    return meter->budget->Spend(1 + static_cast<int64_t>(moved)) ? 0 : PCRE2_ERROR_MATCHLIMIT;
+  }
+};
+
 }  // namespace
 
 absl::StatusOr<std::string> TranslatePattern(std::string_view pattern) {
@@ -96,7 +109,7 @@ absl::StatusOr<std::unique_ptr<Regex>> Regex::Compile(std::string_view pattern) 
   auto code = std::make_unique<Code>();
   code->pattern = std::string(pattern);
   code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                             PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+                             PCRE2_UTF | PCRE2_UCP | PCRE2_AUTO_CALLOUT, &error, &offset, nullptr);
   if (code->code == nullptr) {
     std::array<PCRE2_UCHAR, 256> message{};
     pcre2_get_error_message(error, message.data(), message.size());
@@ -109,16 +122,22 @@ absl::StatusOr<std::unique_ptr<Regex>> Regex::Compile(std::string_view pattern) 
   return std::unique_ptr<Regex>(new Regex(std::move(code)));
 }
 
-absl::Status Regex::Split(std::string_view text, std::vector<std::string_view>& pieces) const {
+absl::Status Regex::Split(std::string_view text, MatchBudget& budget,
+                          std::vector<std::string_view>& pieces) const {
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
       pcre2_match_data_create_from_pattern(code_->code, nullptr), &pcre2_match_data_free);
+  const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
+      pcre2_match_context_create(nullptr), &pcre2_match_context_free);
+  Meter meter{.budget = &budget};
+  pcre2_set_callout(context.get(), &Meter::Step, &meter);
   const auto add = [&](size_t from, size_t to) {
     if (from < to) pieces.push_back(text.substr(from, to - from));
   };
   size_t done = 0;
   for (size_t start = 0; start < text.size();) {
-    const int found = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                  text.size(), start, PCRE2_NO_UTF_CHECK, match.get(), nullptr);
+    const int found =
+        pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start,
+                    PCRE2_NO_UTF_CHECK, match.get(), context.get());
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) {
       std::array<PCRE2_UCHAR, 256> message{};

@@ -16,6 +16,26 @@
 
 namespace espalier::tokenizers {
 
+// What all matches in one text may cost together: PCRE2 limits each match, but a pattern can stay
+// below that at every byte of a text and take hours for all of it. Counts items of the pattern that
+// are tried and bytes that they pass or give back, so that it runs out in the same place
+// everywhere.
+class MatchBudget {
+ public:
+  // GPT-2's pattern takes 3.4 steps a byte of English.
+  explicit MatchBudget(size_t text_bytes)
+      : left_(10'000'000 + 1000 * static_cast<int64_t>(text_bytes)) {}
+
+  // False when it is used up.
+  bool Spend(int64_t steps) {
+    left_ -= steps;
+    return left_ >= 0;
+  }
+
+ private:
+  int64_t left_;
+};
+
 // Thread-safe.
 class Regex {
  public:
@@ -26,8 +46,10 @@ class Regex {
   Regex& operator=(const Regex&) = delete;
 
   // Appends matches and the text between them, in order; together they are all of `text`, which is
-  // valid UTF-8. RESOURCE_EXHAUSTED when a match takes more steps than PCRE2's limit.
-  absl::Status Split(std::string_view text, std::vector<std::string_view>& pieces) const;
+  // valid UTF-8. RESOURCE_EXHAUSTED when a match takes more steps than the budget or PCRE2's own
+  // limits allow.
+  absl::Status Split(std::string_view text, MatchBudget& budget,
+                     std::vector<std::string_view>& pieces) const;
 
  private:
   struct Code;

@@ -13,7 +13,8 @@ std::vector<std::string_view> Split(std::string_view pattern, std::string_view t
   const absl::StatusOr<std::unique_ptr<Regex>> regex = Regex::Compile(pattern);
   std::vector<std::string_view> pieces;
   EXPECT_TRUE(regex.ok()) << regex.status();
-  EXPECT_TRUE(regex.ok() && (*regex)->Split(text, pieces).ok());
+  MatchBudget budget(text.size());
+  EXPECT_TRUE(regex.ok() && (*regex)->Split(text, budget, pieces).ok());
   return pieces;
 }
 
@@ -61,9 +62,51 @@ TEST(RegexTest, RunawayMatchesAreAnError) {
   const absl::StatusOr<std::unique_ptr<Regex>> regex = Regex::Compile("(?:a|aa)+[^a]");
   ASSERT_TRUE(regex.ok());
   std::vector<std::string_view> pieces;
-  const absl::Status status = (*regex)->Split(std::string(64, 'a'), pieces);
+  MatchBudget budget(64);
+  const absl::Status status = (*regex)->Split(std::string(64, 'a'), budget, pieces);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("gave up at byte 0 of a text of 64 bytes"));
+}
+
+// Each match of these stays below PCRE2's limit, or is not even counted by it.
+TEST(RegexTest, ManyDearMatchesAreAnErrorTogether) {
+  const std::string text(100'000, 'a');
+  for (const char* pattern : {"a{0,2000}a{0,2000}[bc]", "a*[bc]"}) {
+    const absl::StatusOr<std::unique_ptr<Regex>> regex = Regex::Compile(pattern);
+    ASSERT_TRUE(regex.ok()) << regex.status();
+    std::vector<std::string_view> pieces;
+    MatchBudget budget(text.size());
+    const absl::Status status = (*regex)->Split(text, budget, pieces);
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << pattern;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(pattern));
+  }
+}
+
+TEST(RegexTest, ABudgetIsSharedByTexts) {
+  const absl::StatusOr<std::unique_ptr<Regex>> regex = Regex::Compile("a+");
+  ASSERT_TRUE(regex.ok());
+  MatchBudget budget(100);
+  const std::string text(100, 'a');
+  std::vector<std::string_view> pieces;
+  int texts = 0;
+  while ((*regex)->Split(text, budget, pieces).ok()) ++texts;
+  // Some 200 of ten million steps a text, by whatever path PCRE2 takes.
+  EXPECT_GT(texts, 10'000);
+  EXPECT_LT(texts, 1'000'000);
+}
+
+// Tokenizers meet files of spaces, and of one long word.
+TEST(RegexTest, LongRunsAreNotDear) {
+  for (const char c : {' ', 'a', '1', '\n', '-'}) {
+    const std::string text(1 << 20, c);
+    EXPECT_EQ(
+        Split("(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}+| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+              "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+              text)
+            .size(),
+        1)
+        << c;
+  }
 }
 
 }  // namespace

@@ -61,6 +61,16 @@ TextsFixed FromMessage(const v1::TextsFixed& message) {
           .eval_text = message.eval_text()};
 }
 
+// Beyond any clock, and so that no difference of two times overflows.
+constexpr int64_t kLatestUnixMs = int64_t{1} << 53;
+
+// As the brain counts. False for what is no time of a clock: the bytes are damaged.
+bool ToBrainTime(int64_t at_unix_ms, int64_t unix_ms, TimeMs& time) {
+  if (at_unix_ms < 0 || at_unix_ms > kLatestUnixMs) return false;
+  time = at_unix_ms - unix_ms;
+  return true;
+}
+
 absl::Status Damaged(uint64_t job, const std::string& what) {
   return absl::DataLossError(
       absl::StrCat("the store's ", what, " of job-", job, " cannot be read: the file is damaged"));
@@ -94,7 +104,9 @@ absl::StatusOr<JournalEntry> JournalFromBytes(const std::string& bytes, int64_t 
   v1::JournalEntry message;
   JournalEntry entry;
   if (!message.ParseFromString(bytes)) return absl::DataLossError("a journal entry is damaged");
-  entry.time = message.unix_ms() - unix_ms;
+  if (!ToBrainTime(message.unix_ms(), unix_ms, entry.time)) {
+    return absl::DataLossError("a journal entry has an impossible time");
+  }
   switch (message.fact_case()) {
     case v1::JournalEntry::kTexts:
       entry.fact = FromMessage(message.texts());
@@ -124,7 +136,9 @@ absl::StatusOr<StoredJob> StoredJobFromRow(const StoredJobRow& row, int64_t unix
   job.id = row.job.id;
   job.spec = *common.spec;
   job.idempotency_key = row.job.idempotency_key;
-  job.created = row.job.created_unix_ms - unix_ms;
+  if (!ToBrainTime(row.job.created_unix_ms, unix_ms, job.created)) {
+    return Damaged(row.job.id, "time of submission");
+  }
   job.last_event = common.last.number();
   job.state = StateFromMessage(common.last.state());
   job.progress = ProgressFromMessage(common.last.progress());
@@ -147,8 +161,10 @@ absl::StatusOr<JobView> FinishedJobFromRow(const StoredJobRow& row, int64_t unix
   if (common.last.has_result()) {
     view.result = std::make_shared<const ResultView>(ResultFromMessage(common.last.result()));
   }
-  view.created = row.job.created_unix_ms - unix_ms;
-  view.finished = common.last.unix_ms() - unix_ms;
+  if (!ToBrainTime(row.job.created_unix_ms, unix_ms, view.created) ||
+      !ToBrainTime(common.last.unix_ms(), unix_ms, view.finished)) {
+    return Damaged(row.job.id, "time of submission or end");
+  }
   view.spec = common.spec;
   return view;
 }

@@ -75,7 +75,8 @@ void HttpServer::Stop() {
 bool HttpServer::process_and_close_socket(int socket) {
   Register(socket);
   try {
-    Serve(socket);
+    HttpConnection connection(socket, options_.limits);
+    Serve(connection);
   } catch (const std::exception& error) {
     // httplib, or the standard library below it; one connection is no reason to end the process.
     spdlog::error("status endpoint: {}", error.what());
@@ -84,8 +85,7 @@ bool HttpServer::process_and_close_socket(int socket) {
   return true;
 }
 
-void HttpServer::Serve(int socket) {
-  HttpConnection connection(socket, options_.limits);
+void HttpServer::Serve(httplib::Stream& connection) {
   bool closed = false;
   process_request(connection, /*close_connection=*/true, closed,
                   // Parts of an answer are of no use here, and many small ones add up.

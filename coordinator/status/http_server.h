@@ -37,10 +37,12 @@ class HttpServer final : public httplib::Server {
   int port() const { return port_; }
   // Breaks off all connections; returns when no thread is left.
   void Stop();
+  // Reads one request and answers it, on the calling thread; needs no Start. May throw what httplib
+  // does.
+  void Serve(httplib::Stream& connection);
 
  private:
   bool process_and_close_socket(int socket) override;  // of httplib, on a thread of the pool
-  void Serve(int socket);
   void Register(int socket);
   void CloseAndForget(int socket);
 
