@@ -1,6 +1,7 @@
 #include "client/testing/service_fixture.h"
 
 #include <csignal>
+#include <sstream>
 #include <string_view>
 
 #include "client/exit_codes.h"
@@ -16,7 +17,7 @@ void ServiceTest::StartCoordinator() {
   constexpr std::string_view kBefore = "listening on ";
   ASSERT_TRUE(coordinator_->WaitForError(kBefore)) << coordinator_->err();
   ASSERT_TRUE(coordinator_->WaitForError("\n"));
-  const std::string& log = coordinator_->err();
+  const std::string log = coordinator_->err();
   const size_t begin = log.find(kBefore) + kBefore.size();
   address = log.substr(begin, log.find('\n', begin) - begin);
 }
@@ -32,6 +33,15 @@ std::unique_ptr<Process> ServiceTest::StartWorker(const std::string& name) {
       name, "--threads", "1"});
   EXPECT_TRUE(worker->WaitForError("attached to")) << worker->err();
   return worker;
+}
+
+int64_t ServiceTest::ExpectWholeLog(const std::string& lines) {
+  int64_t number = 0;
+  std::istringstream stream(lines);
+  for (std::string line; std::getline(stream, line);) {
+    EXPECT_EQ(nlohmann::json::parse(line)["number"], ++number);
+  }
+  return number;
 }
 
 nlohmann::json ServiceTest::Json(std::vector<std::string> arguments) {
