@@ -11,9 +11,12 @@ namespace espalier {
 
 void ServiceTest::StartCoordinator() {
   std::string& address = environment_["ESPALIER_COORDINATOR"];
-  coordinator_ = std::make_unique<Process>(std::vector<std::string>{
-      ESPALIER_COORDINATOR_PROGRAM, "--listen", address.empty() ? "127.0.0.1:0" : address,
-      "--state", state().string(), "--status-listen", "none"});
+  std::vector<std::string> command = {
+      ESPALIER_COORDINATOR_PROGRAM, "--listen",       address.empty() ? "127.0.0.1:0" : address,
+      "--status-listen",            "none",           "--state",
+      state().string()};
+  command.insert(command.end(), coordinator_flags_.begin(), coordinator_flags_.end());
+  coordinator_ = std::make_unique<Process>(command, environment_);
   constexpr std::string_view kBefore = "listening on ";
   ASSERT_TRUE(coordinator_->WaitForError(kBefore)) << coordinator_->err();
   ASSERT_TRUE(coordinator_->WaitForError("\n"));

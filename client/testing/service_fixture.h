@@ -27,6 +27,7 @@ class ServiceTest : public CliTest {
   // What the client prints with --json.
   nlohmann::json Json(std::vector<std::string> arguments);
 
+  std::vector<std::string> coordinator_flags_;  // more of them
   std::unique_ptr<Process> coordinator_;
 };
 
