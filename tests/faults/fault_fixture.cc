@@ -78,7 +78,8 @@ void FaultTest::StartCluster(int workers) {
 void FaultTest::StartProcess(Member& member) {
   member.process = std::make_unique<Process>(
       std::vector<std::string>{ESPALIER_WORKER_PROGRAM, "--coordinator", member.proxy->address(),
-                               "--name", member.name, "--threads", "1"},
+                               "--name", member.name, "--threads", "1", "--keepalive-ms",
+                               absl::StrCat(keepalive_.count())},
       environment_);
   member.log_read = 0;
   AwaitAttached(member);
@@ -96,7 +97,8 @@ void FaultTest::AwaitLeaseOver(size_t log_read) {
 }
 
 std::unique_ptr<JobClient> FaultTest::Client(const std::string& address) const {
-  absl::StatusOr<std::unique_ptr<JobClient>> client = JobClient::Connect({.address = address});
+  absl::StatusOr<std::unique_ptr<JobClient>> client =
+      JobClient::Connect({.address = address, .keepalive = keepalive_});
   EXPECT_TRUE(client.ok()) << client.status();
   return *std::move(client);
 }
@@ -112,12 +114,12 @@ JobSpec FaultTest::Spec(const std::string& name) const {
   spec.seed = 5;
   spec.sequence_length = 128;
   spec.calibration_sequences = 8;
-  spec.search.generations = 60;
+  spec.search.generations = 50;
   spec.search.mutations = 4;
   spec.search.crossovers = 2;
   spec.search.initial_mutations = 2;
   spec.search.survivors = 3;
-  spec.search.sequences = 8;
+  spec.search.sequences = 5;
   return spec;
 }
 
@@ -147,13 +149,25 @@ void FaultTest::ExpectResult(FollowedJob& job, const std::map<std::string, std::
   }
 }
 
-// Heartbeats go on when nothing else does, so some bytes are always to come.
-bool FaultTest::AwaitInstant(const FollowedJob& job, Member& member) {
-  const int64_t enough = member.proxy->counts().to_target + static_cast<int64_t>(Random(1500));
-  EXPECT_TRUE(member.proxy->WaitFor(
-      [&](const FaultProxy::Counts& counts) { return job.ended() || counts.to_target >= enough; },
-      Soon()));
-  return !job.ended();
+bool FaultTest::AwaitInstant(const FollowedJob& job, FaultProxy& way,
+                             FaultProxy::Direction direction, uint64_t bound) {
+  const auto count = [direction](const FaultProxy::Counts& counts) {
+    return direction == FaultProxy::Direction::kToTarget ? counts.to_target : counts.to_client;
+  };
+  const int64_t enough = count(way.counts()) + static_cast<int64_t>(1 + Random(bound));
+  const auto deadline = Soon();
+  while (!job.ended()) {
+    // In short steps, since the proxy does not know when the job ends.
+    const auto now = std::chrono::steady_clock::now();
+    if (way.WaitFor([&](const auto& counts) { return count(counts) >= enough; },
+                    now + std::chrono::milliseconds(20))) {
+      return true;
+    }
+    if (now < deadline) continue;
+    ADD_FAILURE() << "nothing passes any more";
+    return false;
+  }
+  return false;
 }
 
 void FaultTest::Disturb(const std::function<void(Member&)>& inject) {
@@ -164,7 +178,7 @@ void FaultTest::Disturb(const std::function<void(Member&)>& inject) {
     const std::unique_ptr<FollowedJob> job = Submit(Spec(name));
     while (faults < kFaults && !HasFailure()) {
       Member& member = RandomMember();
-      if (!AwaitInstant(*job, member)) break;
+      if (!AwaitInstant(*job, *member.proxy, FaultProxy::Direction::kToTarget, 1500)) break;
       inject(member);
       ++faults;
       if (!job->WaitForWhatIsOpen()) break;

@@ -3,6 +3,7 @@
 #ifndef ESPALIER_TESTS_FAULTS_FAULT_FIXTURE_H_
 #define ESPALIER_TESTS_FAULTS_FAULT_FIXTURE_H_
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "client/job_client.h"
 #include "client/testing/service_fixture.h"
+#include "common/grpc_keepalive.h"
 #include "common/job_spec.h"
 #include "tests/faults/fault_proxy.h"
 #include "tests/faults/followed_job.h"
@@ -65,11 +67,15 @@ class FaultTest : public ServiceTest {
   // given up (docs/operations.md).
   void Disturb(const std::function<void(Member&)>& inject);
 
+  // Until a random number of bytes, below `bound`, went over that way; false when the job ended.
+  bool AwaitInstant(const FollowedJob& job, FaultProxy& way, FaultProxy::Direction direction,
+                    uint64_t bound);
+
+  std::chrono::milliseconds keepalive_ = kKeepalive;  // of workers and clients
   std::vector<Member> members_;
   std::string coordinator_for_clients_;  // through a proxy; empty: directly
 
  private:
-  bool AwaitInstant(const FollowedJob& job, Member& member);
   void ExpectNoProcessLeft() const;
 
   std::mt19937_64 random_;

@@ -64,7 +64,8 @@ class WorkerImpl : public Worker {
   WorkerImpl(WorkerOptions options, v1::Hello hello, EngineLoader loader)
       : options_(std::move(options)),
         hello_(std::move(hello)),
-        channel_(MakeCoordinatorChannel(options_.coordinator, options_.security)),
+        channel_(
+            MakeCoordinatorChannel(options_.coordinator, options_.security, options_.keepalive)),
         stub_(v1::WorkerService::NewStub(channel_)),
         uploader_(stub_.get()),
         executor_({.device = options_.device,

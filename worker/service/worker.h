@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/connection_security.h"
+#include "common/grpc_keepalive.h"
 #include "common/path_roots.h"
 #include "worker/engine/engine.h"
 
@@ -23,6 +24,7 @@ struct WorkerOptions {
   // How long to try to reach the coordinator, at the start and after a lost connection;
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};
+  std::chrono::milliseconds keepalive = kKeepalive;
   ConnectionSecurity security{};
   PathRoots model_roots{};  // models are loaded only from below these folders
 };
