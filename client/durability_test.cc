@@ -1,11 +1,11 @@
 // Coordinators that are killed: the next one on the same state goes on, and nothing is lost.
 #include <csignal>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "client/exit_codes.h"
+#include "client/testing/results.h"
 #include "client/testing/service_fixture.h"
 #include "common/file.h"
 #include "gmock/gmock.h"
@@ -24,27 +24,6 @@ class DurabilityTest : public ServiceTest {
         "--generations", "60", "--seed", "5", "--output", (results() / name).string()};
     flags.insert(flags.end(), more.begin(), more.end());
     return SmallJob(command, flags);
-  }
-
-  // All files of a result but report.json, which holds times.
-  std::map<std::string, std::string> Result(const std::string& name) const {
-    std::map<std::string, std::string> files;
-    const std::filesystem::path folder = results() / name;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-      const std::string file = std::filesystem::relative(entry.path(), folder).string();
-      if (entry.is_regular_file() && file != "report.json") files[file] = *ReadFile(entry.path());
-    }
-    return files;
-  }
-
-  void ExpectSameResults(const std::string& expected, const std::string& actual) const {
-    const auto one = Result(expected);
-    const auto two = Result(actual);
-    ASSERT_TRUE(one.contains("population.jsonl"));
-    ASSERT_EQ(one.size(), two.size());
-    for (const auto& [file, contents] : one) {
-      EXPECT_TRUE(two.contains(file) && two.at(file) == contents) << file << " differs";
-    }
   }
 
   void ExpectResultsOnly(const std::vector<std::string>& names) const {
@@ -73,17 +52,11 @@ TEST_F(DurabilityTest, AKilledCoordinatorGoesOnWhereItWas) {
     ASSERT_TRUE(coordinator_->WaitForError(point)) << coordinator_->err();
   }
   EXPECT_EQ(watch.Wait(), kExitOk) << watch.err();
-  ExpectSameResults("undisturbed", "disturbed");
+  ExpectSameFiles(ReadResult(results() / "undisturbed"), ReadResult(results() / "disturbed"));
   ExpectResultsOnly({"undisturbed", "disturbed"});
 
   // The watcher saw every event once.
-  const Finished events = Espalier({"watch", id, "--json"});
-  int64_t number = 0;
-  for (size_t at = 0; at < events.out.size(); at = events.out.find('\n', at) + 1) {
-    const std::string line = events.out.substr(at, events.out.find('\n', at) - at);
-    EXPECT_EQ(nlohmann::json::parse(line)["number"], ++number);
-  }
-  EXPECT_GT(number, 30);
+  EXPECT_GT(ExpectWholeLog(Espalier({"watch", id, "--json"}).out), 30);
 }
 
 TEST_F(DurabilityTest, AJobThatEndedIsStillThere) {

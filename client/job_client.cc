@@ -34,6 +34,7 @@ std::shared_ptr<grpc::Channel> MakeJobChannel(const JobClientOptions& options) {
   // After a restart of the coordinator a watcher should not wait minutes for the next attempt.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  SetKeepalive(options.keepalive, &arguments);
   return MakeChannel(options.address, options.security, arguments);
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/connection_security.h"
+#include "common/grpc_keepalive.h"
 #include "espalier/v1/jobs.pb.h"
 
 namespace espalier {
@@ -21,6 +22,7 @@ struct JobClientOptions {
   std::string address;  // as CoordinatorServer::address()
   std::chrono::milliseconds connect_timeout{3000};
   std::chrono::milliseconds call_timeout{10000};  // of every call but Watch
+  std::chrono::milliseconds keepalive = kKeepalive;
   ConnectionSecurity security{};
 };
 

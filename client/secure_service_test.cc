@@ -69,7 +69,7 @@ class SecureServiceTest : public CliTest {
     coordinator_ = std::make_unique<Process>(command);
     ASSERT_TRUE(coordinator_->WaitForError("listening on 0.0.0.0:")) << coordinator_->err();
     ASSERT_TRUE(coordinator_->WaitForError("\n"));
-    const std::string& log = coordinator_->err();
+    const std::string log = coordinator_->err();
     const size_t colon = log.find("0.0.0.0:") + 7;
     environment_["ESPALIER_COORDINATOR"] =
         absl::StrCat("localhost", log.substr(colon, log.find('\n', colon) - colon));

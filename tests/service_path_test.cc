@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "client/testing/results.h"
 #include "common/model_folder.h"
 #include "common/subnet.h"
 #include "tests/testing/cluster.h"
@@ -21,23 +22,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
-
-std::vector<std::string> Names(const std::map<std::string, std::string>& files) {
-  std::vector<std::string> names;
-  for (const auto& [name, contents] : files) names.push_back(name);
-  return names;
-}
-
-// Says which file differs, not megabytes of bytes.
-void ExpectSameFiles(const std::map<std::string, std::string>& expected,
-                     const std::map<std::string, std::string>& actual) {
-  EXPECT_EQ(Names(expected), Names(actual));
-  for (const auto& [name, contents] : expected) {
-    const auto found = actual.find(name);
-    if (found == actual.end()) continue;
-    EXPECT_TRUE(found->second == contents) << name << " differs";
-  }
-}
 
 // The result of `spec` on a cluster of `workers` with engines of `loader`.
 std::map<std::string, std::string> RunOn(int workers, const EngineLoader& loader,
@@ -61,7 +45,7 @@ TEST(ServicePathTest, AnyNumberOfWorkersGivesTheSameResult) {
   const auto one = RunOn(1, Fake(), OrchardJob(folder / "one"));
   const auto three = RunOn(3, Fake(), OrchardJob(folder / "three"));
   ExpectSameFiles(one, three);
-  EXPECT_THAT(Names(one),
+  EXPECT_THAT(FileNames(one),
               IsSupersetOf({"population.jsonl", "subnet.json", "compact/model.safetensors",
                             "compact/config.json", "compact/tokenizer.json",
                             "padded/model.safetensors", "padded/config.json"}));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "client/testing/process.h"
+#include "client/testing/results.h"
 #include "tests/testing/cluster.h"
 #include "worker/engine/engine.h"
 
@@ -95,11 +96,7 @@ TEST(WorkerProcessTest, KilledInTheSearchItChangesNothing) {
   };
   const auto undisturbed = run("undisturbed", false);
   const auto disturbed = run("disturbed", true);
-  EXPECT_FALSE(undisturbed.at("population.jsonl").empty());
-  for (const auto& [name, contents] : undisturbed) {
-    ASSERT_EQ(disturbed.count(name), 1u) << name;
-    EXPECT_TRUE(disturbed.at(name) == contents) << name << " differs";
-  }
+  ExpectSameFiles(undisturbed, disturbed);
 }
 
 }  // namespace

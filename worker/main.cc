@@ -179,6 +179,7 @@ int Main(int argc, char** argv) {
   WorkerOptions options;
   SecurityFlags security;
   double connect_timeout = 60;
+  int64_t keepalive_ms = options.keepalive.count();
   app.add_option("--coordinator", options.coordinator,
                  "Where the coordinator listens: HOST:PORT or unix:/path/to/socket")
       ->type_name("ADDR")
@@ -203,6 +204,12 @@ int Main(int argc, char** argv) {
                  "HOST:PORT (port 0: any free one), unix:/path, or none (default: 127.0.0.1:0\n"
                  "with a coordinator on this machine, otherwise none)")
       ->type_name("ADDR");
+  app.add_option(
+         "--keepalive-ms", keepalive_ms,
+         "After so long without a sign of the coordinator ask for one, and attach anew when\n"
+         "twice that time brings no answer")
+      ->check(CLI::Range(1, 3600 * 1000))
+      ->capture_default_str();
   AddSecurityFlags(app, security);
   try {
     app.parse(argc, argv);
@@ -210,6 +217,7 @@ int Main(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   options.connect_timeout = std::chrono::milliseconds(static_cast<int64_t>(connect_timeout * 1000));
+  options.keepalive = std::chrono::milliseconds(keepalive_ms);
   return Run(std::move(options), security);
 }
 

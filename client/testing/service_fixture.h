@@ -22,9 +22,12 @@ class ServiceTest : public CliTest {
   void KillCoordinator();
   // Returns when it is attached.
   std::unique_ptr<Process> StartWorker(const std::string& name);
+  // `lines` is what `espalier watch --json` printed: every event once, in order. Their number.
+  static int64_t ExpectWholeLog(const std::string& lines);
   // What the client prints with --json.
   nlohmann::json Json(std::vector<std::string> arguments);
 
+  std::vector<std::string> coordinator_flags_;  // more of them
   std::unique_ptr<Process> coordinator_;
 };
 

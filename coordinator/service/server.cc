@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_credentials.h"
+#include "common/grpc_keepalive.h"
 #include "common/listen_address.h"
 #include "common/status_macros.h"
 #include "coordinator/service/core.h"
@@ -64,6 +65,7 @@ class CoordinatorServerImpl final : public CoordinatorServer {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
     builder.SetMaxSendMessageSize(kMaxMessageBytes);
+    SetKeepalive(&builder);
     ExplainUnreadableRequests(&builder);
     int port = 0;
     builder.AddListeningPort(address.ToString(), MakeServerCredentials(tls_), &port);

@@ -18,7 +18,6 @@ PROTECTION = {
     "espalier-worker": {"--tls-ca", "--tls-cert", "--tls-key", "--token-file", "--model-root"},
 }
 # Flags that are being built; the manifests may use them before the programs have them.
-COMING = {"--stage-listen"}
 NAMESPACE = "espalier"
 
 
@@ -54,7 +53,7 @@ def flags_exist(d):
         for flag in m.flags(container):
             if flag == "--insecure":
                 yield f"{manifest}: --insecure"
-            elif flag not in known | COMING:
+            elif flag not in known:
                 yield f"{manifest}: {m.program(container)} --help does not know {flag}"
 
 

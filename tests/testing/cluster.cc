@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "common/file.h"
 
 namespace espalier {
 namespace {
@@ -101,19 +100,6 @@ JobSpec OrchardJob(const fs::path& output) {
   spec.search.survivors = 3;
   spec.search.sequences = 2;
   return spec;
-}
-
-std::map<std::string, std::string> ReadResult(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, error)) {
-    const std::string name = fs::relative(entry.path(), folder).string();
-    if (entry.is_regular_file() && name != "report.json") {
-      files[name] = OrDie(ReadFile(entry.path()));
-    }
-  }
-  EXPECT_FALSE(error) << folder << ": " << error.message();
-  return files;
 }
 
 void WaitUntilEmpty(const fs::path& folder) {

@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -41,9 +40,6 @@ class TestCluster {
 
 // A small job on models/orchard: two generations of sixteen candidates. Writes to `output`.
 JobSpec OrchardJob(const std::filesystem::path& output);
-
-// Every file of a result folder by its relative name, but for report.json, which holds times.
-std::map<std::string, std::string> ReadResult(const std::filesystem::path& folder);
 
 // Until the folder holds nothing: a job's unfinished result is removed right after its last event.
 void WaitUntilEmpty(const std::filesystem::path& folder);

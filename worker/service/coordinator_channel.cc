@@ -29,7 +29,8 @@ absl::Status ReasonOfFailure(const std::shared_ptr<grpc::Channel>& channel) {
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address,
-                                                      const ConnectionSecurity& security) {
+                                                      const ConnectionSecurity& security,
+                                                      std::chrono::milliseconds keepalive) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -40,6 +41,7 @@ std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // also limits one attempt
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  SetKeepalive(keepalive, &arguments);
   return MakeChannel(address, security, arguments);
 }
 

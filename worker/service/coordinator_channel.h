@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "common/connection_security.h"
 #include "common/grpc_credentials.h"
+#include "common/grpc_keepalive.h"
 
 namespace espalier {
 
@@ -19,8 +20,9 @@ namespace espalier {
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
 // Connects when first used, and again after a loss. `address` as CoordinatorServer::address().
-std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(const std::string& address,
-                                                      const ConnectionSecurity& security = {});
+std::shared_ptr<grpc::Channel> MakeCoordinatorChannel(
+    const std::string& address, const ConnectionSecurity& security = {},
+    std::chrono::milliseconds keepalive = kKeepalive);
 
 // Returns OK once connected; CANCELLED soon after `stop` returns true; UNAUTHENTICATED as soon as
 // `doctor` finds that security is in the way; otherwise UNAVAILABLE at `deadline`, with the

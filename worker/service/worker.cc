@@ -69,7 +69,8 @@ class WorkerImpl : public Worker {
       : options_(std::move(options)),
         membership_(std::move(stage_server), options_.security),
         hello_(MakeHello(options_, device, membership_.address())),
-        channel_(MakeCoordinatorChannel(options_.coordinator, options_.security)),
+        channel_(
+            MakeCoordinatorChannel(options_.coordinator, options_.security, options_.keepalive)),
         stub_(v1::WorkerService::NewStub(channel_)),
         uploader_(stub_.get()),
         executor_({.device = options_.device,

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/connection_security.h"
+#include "common/grpc_keepalive.h"
 #include "common/path_roots.h"
 #include "worker/engine/engine.h"
 
@@ -24,6 +25,7 @@ struct WorkerOptions {
   // How long to try to reach the coordinator, at the start and after a lost connection;
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};
+  std::chrono::milliseconds keepalive = kKeepalive;
   ConnectionSecurity security{};
   // Where the stages of a model that several workers hold together reach this one: HOST:PORT (port
   // 0: any free one) or unix:/path. Empty: nowhere, it can only hold whole models.
