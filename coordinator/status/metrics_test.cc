@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <regex>
 #include <sstream>
 
 #include "coordinator/status/testing_views.h"
@@ -14,16 +13,17 @@ namespace {
 
 // "name{labels}" to value; every line must be a comment or a sample.
 std::map<std::string, double> Samples(const std::string& text) {
-  static const std::regex kSample(R"re(([a-z_]+(?:\{[a-z]+="[^"]*"\})?) (\S+))re");
+  const auto is_sample = ::testing::MatchesRegex(R"re([a-z_]+(\{[a-z]+="[^"]*"\})? [^ ]+)re");
   std::map<std::string, double> samples;
   std::istringstream lines(text);
   std::string line;
   while (std::getline(lines, line)) {
     if (line.starts_with("# HELP ") || line.starts_with("# TYPE ")) continue;
-    std::smatch match;
-    EXPECT_TRUE(std::regex_match(line, match, kSample)) << line;
-    if (match.empty()) continue;
-    EXPECT_TRUE(samples.emplace(match[1], std::stod(match[2])).second) << line;
+    EXPECT_THAT(line, is_sample);
+    const size_t space = line.rfind(' ');
+    if (space == std::string::npos) continue;
+    EXPECT_TRUE(samples.emplace(line.substr(0, space), std::stod(line.substr(space + 1))).second)
+        << line;
   }
   return samples;
 }
