@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "client/testing/results.h"
 #include "tests/testing/cluster.h"
 #include "worker/engine/engine.h"
 

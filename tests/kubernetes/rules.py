@@ -17,7 +17,6 @@ PROTECTION = {
     },
     "espalier-worker": {"--tls-ca", "--tls-cert", "--tls-key", "--token-file", "--model-root"},
 }
-# Flags that are being built; the manifests may use them before the programs have them.
 NAMESPACE = "espalier"
 
 

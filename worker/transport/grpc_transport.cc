@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_credentials.h"
+#include "common/grpc_keepalive.h"
 #include "common/grpc_status.h"
 #include "common/status_macros.h"
 #include "espalier/v1/stage.grpc.pb.h"
@@ -25,9 +26,7 @@ std::shared_ptr<grpc::Channel> MakeStageChannel(const std::string& address,
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  // A peer whose network went silent is noticed; nothing else would tell.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  SetKeepalive(kKeepalive, &arguments);
   return MakeChannel(address, security, arguments);
 }
 

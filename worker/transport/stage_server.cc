@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_credentials.h"
+#include "common/grpc_keepalive.h"
 #include "common/grpc_status.h"
 #include "common/listen_address.h"
 #include "common/status_macros.h"
@@ -41,9 +42,7 @@ class StageServerImpl final : public StageServer, public v1::StageService::Servi
     ESPALIER_RETURN_IF_ERROR(ProbeListen(address));
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
+    SetKeepalive(&builder);
     int port = 0;
     builder.AddListeningPort(address.ToString(), MakeServerCredentials(tls), &port);
     builder.RegisterService(this);
