@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 
 namespace espalier {
 namespace {
@@ -127,6 +128,12 @@ absl::Status Brain::CheckUpload(JobId job, TaskId task, uint64_t epoch) const {
   }
   return absl::AbortedError(absl::StrCat("task ", task, " of job-", job, " under epoch ", epoch,
                                          " is not an export in progress; stop this upload"));
+}
+
+absl::Status Brain::UploadCame(JobId job, TaskId task, uint64_t epoch, TimeMs now) {
+  ESPALIER_RETURN_IF_ERROR(CheckUpload(job, task, epoch));
+  workers_.Find(assignments_.at(task).worker)->last_heard = now;
+  return absl::OkStatus();
 }
 
 // ---- Workers ----

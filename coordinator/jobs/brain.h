@@ -69,6 +69,9 @@ class Brain {
   std::vector<WorkerView> Workers() const { return workers_.Views(); }
   // OK while `task` is an export of `job`, assigned under `epoch`: its files may be taken.
   absl::Status CheckUpload(JobId job, TaskId task, uint64_t epoch) const;
+  // As CheckUpload, when a part of a file has come: a sign of life. On a slow link heartbeats wait
+  // behind an upload for longer than a lease.
+  absl::Status UploadCame(JobId job, TaskId task, uint64_t epoch, TimeMs now);
 
  private:
   struct Assignment {

@@ -214,9 +214,9 @@ void CoordinatorCore::Detach(WorkerKey worker, const std::string& reason) {
   FeedLocked(WorkerLost{.worker = worker, .reason = reason});
 }
 
-absl::Status CoordinatorCore::CheckUpload(const UploadKey& key) const {
+absl::Status CoordinatorCore::UploadCame(const UploadKey& key) {
   MutexLock lock(&mutex_);
-  return brain_.CheckUpload(key.job, key.task, key.epoch);
+  return brain_.UploadCame(key.job, key.task, key.epoch, Now());
 }
 
 absl::StatusOr<std::unique_ptr<ArtifactFile>> CoordinatorCore::CreateArtifact(

@@ -69,7 +69,7 @@ class CoordinatorCore : public StatusSource {
     TaskId task = 0;
     uint64_t epoch = 0;
   };
-  absl::Status CheckUpload(const UploadKey& key) const;
+  absl::Status UploadCame(const UploadKey& key);
   absl::StatusOr<std::unique_ptr<ArtifactFile>> CreateArtifact(const UploadKey& key,
                                                                const std::string& name);
 

@@ -72,7 +72,7 @@ absl::Status TakeUpload(CoordinatorCore* core, grpc::ServerReader<v1::ArtifactCh
   ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactFile> file,
                             core->CreateArtifact(key, name));
   do {
-    ESPALIER_RETURN_IF_ERROR(core->CheckUpload(key));
+    ESPALIER_RETURN_IF_ERROR(core->UploadCame(key));
     ESPALIER_RETURN_IF_ERROR(file->Append(chunk.offset(), chunk.data()));
     if (chunk.last()) {
       receipt->set_bytes(file->size());
