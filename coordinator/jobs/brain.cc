@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "coordinator/jobs/stage_outcomes.h"
 
 namespace espalier {
@@ -128,6 +129,19 @@ absl::Status Brain::CheckUpload(JobId job, TaskId task, uint64_t epoch) const {
   }
   return absl::AbortedError(absl::StrCat("task ", task, " of job-", job, " under epoch ", epoch,
                                          " is not an export in progress; stop this upload"));
+}
+
+absl::Status Brain::UploadCame(JobId job, TaskId task, uint64_t epoch, int64_t first_layer,
+                               TimeMs now) {
+  ESPALIER_RETURN_IF_ERROR(CheckUpload(job, task, epoch));
+  const Replica& replica = *replicas_.Find(epoch);
+  const std::vector<StageRange>& split = FindActive(job)->split();
+  for (size_t stage = 0; stage < replica.workers.size(); ++stage) {
+    if (split[stage].first == first_layer) {
+      workers_.Find(replica.workers[stage])->last_heard = now;
+    }
+  }
+  return absl::OkStatus();
 }
 
 // ---- Workers ----

@@ -74,6 +74,9 @@ class Brain {
   std::vector<WorkerView> Workers() const;
   // OK while `task` is an export of `job`, assigned under `epoch`: its files may be taken.
   absl::Status CheckUpload(JobId job, TaskId task, uint64_t epoch) const;
+  // As CheckUpload, when a part of a file has come: a sign of life. On a slow link heartbeats wait
+  // behind an upload for longer than a lease.
+  absl::Status UploadCame(JobId job, TaskId task, uint64_t epoch, int64_t first_layer, TimeMs now);
 
  private:
   struct Assignment {

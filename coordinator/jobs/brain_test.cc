@@ -294,6 +294,24 @@ TEST(BrainTest, AHeartbeatRenewsTheLease) {
   EXPECT_THAT(harness.brain().Workers(), SizeIs(1));
 }
 
+TEST(BrainTest, AnUploadRenewsTheLease) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(TinySpec(1, "/results/1"));
+  const SendTask task = harness.RunToTask<ExportWork>();
+  for (int i = 0; i < 5; ++i) {
+    harness.Advance(kHarnessLease);
+    EXPECT_TRUE(harness.brain().UploadCame(1, task.task, task.epoch, 0, harness.now()).ok());
+    harness.Handle(Tick{});
+  }
+  EXPECT_THAT(harness.brain().Workers(), SizeIs(1));
+  // One that is refused renews nothing.
+  harness.Advance(kHarnessLease + 1);
+  EXPECT_FALSE(harness.brain().UploadCame(1, task.task, task.epoch + 1, 0, harness.now()).ok());
+  harness.Handle(Tick{});
+  EXPECT_THAT(harness.brain().Workers(), IsEmpty());
+}
+
 TEST(BrainTest, ACandidateThatLostTwoWorkersIsGivenUpAndTheJobGoesOn) {
   BrainHarness harness;
   RunToSearch(harness, 1);

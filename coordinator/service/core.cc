@@ -223,9 +223,9 @@ void CoordinatorCore::Detach(WorkerKey worker, const std::string& reason) {
   FeedLocked(WorkerLost{.worker = worker, .reason = reason});
 }
 
-absl::Status CoordinatorCore::CheckUpload(const UploadKey& key) const {
+absl::Status CoordinatorCore::UploadCame(const UploadKey& key) {
   MutexLock lock(&mutex_);
-  return brain_.CheckUpload(key.job, key.task, key.epoch);
+  return brain_.UploadCame(key.job, key.task, key.epoch, key.first_layer, Now());
 }
 
 absl::StatusOr<std::unique_ptr<ArtifactFile>> CoordinatorCore::CreateArtifact(

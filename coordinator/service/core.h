@@ -68,8 +68,9 @@ class CoordinatorCore : public StatusSource {
     JobId job = 0;
     TaskId task = 0;
     uint64_t epoch = 0;
+    int64_t first_layer = 0;  // of the stage that uploads
   };
-  absl::Status CheckUpload(const UploadKey& key) const;
+  absl::Status UploadCame(const UploadKey& key);
   absl::StatusOr<std::unique_ptr<ArtifactFile>> CreateArtifact(const UploadKey& key,
                                                                const std::string& name);
 

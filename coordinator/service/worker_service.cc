@@ -67,12 +67,15 @@ absl::Status TakeUpload(CoordinatorCore* core, grpc::ServerReader<v1::ArtifactCh
   v1::ArtifactChunk chunk;
   if (!reader->Read(&chunk)) return absl::InvalidArgumentError("an upload without any chunk");
   ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(chunk.job_id()));
-  const CoordinatorCore::UploadKey key{.job = job, .task = chunk.task_id(), .epoch = chunk.epoch()};
+  const CoordinatorCore::UploadKey key{.job = job,
+                                       .task = chunk.task_id(),
+                                       .epoch = chunk.epoch(),
+                                       .first_layer = chunk.first_layer()};
   const std::string name = chunk.name();
   ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactFile> file,
                             core->CreateArtifact(key, name));
   do {
-    ESPALIER_RETURN_IF_ERROR(core->CheckUpload(key));
+    ESPALIER_RETURN_IF_ERROR(core->UploadCame(key));
     ESPALIER_RETURN_IF_ERROR(file->Append(chunk.offset(), chunk.data()));
     if (chunk.last()) {
       receipt->set_bytes(file->size());

@@ -24,6 +24,7 @@ class Upload : public ArtifactWriter {
     chunk_.set_task_id(task.id());
     chunk_.set_epoch(task.epoch());
     chunk_.set_name(name_);
+    chunk_.set_first_layer(task.model().first_layer());
   }
   ~Upload() override {
     if (finished_) return;

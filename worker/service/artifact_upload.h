@@ -1,4 +1,4 @@
-// Sends artifacts through WorkerService.UploadArtifact: one call a file, chunks of at most 1 MiB,
+// Sends artifacts through WorkerService.UploadArtifact: one call a file, chunks of at most 64 KiB,
 // the file's SHA-256 on the last one. gRPC's flow control holds the sender back.
 #ifndef ESPALIER_WORKER_SERVICE_ARTIFACT_UPLOAD_H_
 #define ESPALIER_WORKER_SERVICE_ARTIFACT_UPLOAD_H_
@@ -12,7 +12,8 @@
 
 namespace espalier {
 
-inline constexpr size_t kArtifactChunkBytes = size_t{1} << 20;
+// Each one that arrives renews this worker's lease, so a slow link must carry one in that time.
+inline constexpr size_t kArtifactChunkBytes = size_t{64} << 10;
 
 // Thread-safe.
 class ArtifactUploader : public ArtifactSink {

@@ -47,7 +47,7 @@ std::string Pattern(size_t size) {
   return bytes;
 }
 
-TEST_F(ArtifactUploadTest, SendsChunksOfAtMostOneMebibyte) {
+TEST_F(ArtifactUploadTest, SendsChunksOfAtMostTheirSize) {
   const std::string big = Pattern(2 * kArtifactChunkBytes + 17);
   ASSERT_EQ(Upload("compact/big", {big, "tail"}), absl::OkStatus());
   ASSERT_EQ(coordinator_.files().count("compact/big"), 1u);
