@@ -26,7 +26,9 @@ std::string EntryAt(int64_t unix_ms) {
 
 StoredJobRow Row() {
   StoredJobRow row;
-  row.job = {.id = 7, .spec = "seed: 1\n", .created_unix_ms = kStart + 5};
+  row.job.id = 7;
+  row.job.spec = "seed: 1\n";
+  row.job.created_unix_ms = kStart + 5;
   return row;
 }
 
