@@ -10,7 +10,7 @@ endfunction()
 
 # espalier_test(NAME SOURCES a_test.cc ... DEPS target ... [LABELS slow ...] [PROCESSORS n])
 # Tests run in the source root, so that they name committed files by relative paths. PROCESSORS: how
-# many cores a test keeps busy, for ctest's planning.
+# many cores a test keeps busy, for ctest's planning. A sanitizer makes a test up to ten times slower.
 function(espalier_test name)
   if(NOT BUILD_TESTING)
     return()
@@ -19,11 +19,15 @@ function(espalier_test name)
   if(NOT ARG_PROCESSORS)
     set(ARG_PROCESSORS 1)
   endif()
+  set(timeout 300)
+  if(ESPALIER_SANITIZE)
+    set(timeout 1500)
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} espalier_flags GTest::gmock espalier_test_main)
   gtest_discover_tests(${name} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}" DISCOVERY_TIMEOUT 60
-                       PROPERTIES TIMEOUT 300 LABELS "${ARG_LABELS}"
+                       PROPERTIES TIMEOUT ${timeout} LABELS "${ARG_LABELS}"
                                   PROCESSORS ${ARG_PROCESSORS})
 endfunction()
 

@@ -74,3 +74,11 @@ jobs_at_once() {
   awk -v cores="$(nproc)" '/^MemAvailable:/ {
     fit = int($2 / 1500000); print fit < 1 ? 1 : fit < cores ? fit : cores }' /proc/meminfo
 }
+
+# find_smollm2: lets the tests against reference values see the model: the folder that
+# ESPALIER_SMOLLM2 names, else .cache/smollm2, which is made. Those tests skip themselves otherwise.
+find_smollm2() {
+  if [[ -z "${ESPALIER_SMOLLM2-}" ]] && "$root/scripts/get-smollm2" "$cache/smollm2"; then
+    export ESPALIER_SMOLLM2="$cache/smollm2"
+  fi
+}

@@ -120,6 +120,7 @@ JobSpec FaultTest::Spec(const std::string& name) const {
   spec.search.initial_mutations = 2;
   spec.search.survivors = 3;
   spec.search.sequences = 5;
+  spec.stages = stages_;
   return spec;
 }
 
@@ -132,6 +133,7 @@ std::unique_ptr<FollowedJob> FaultTest::Submit(const JobSpec& spec) {
 }
 
 std::map<std::string, std::string> FaultTest::Undisturbed(JobSpec spec) {
+  spec.stages = 0;
   spec.output = (results() / "undisturbed").string();
   const fs::path file = folder_ / "undisturbed.yaml";
   WriteTestFile(file, JobSpecToYaml(spec));

@@ -30,5 +30,32 @@ TEST_F(WorkerFaultsTest, StoppedLongerThanItsLease) {
   });
 }
 
+// The model on two workers, each a stage: losing one dissolves the replica.
+class StageFaultsTest : public FaultTest {
+ protected:
+  StageFaultsTest() { stages_ = 2; }
+};
+
+TEST_F(StageFaultsTest, Killed) {
+  StartCluster(2);
+  Disturb([this](Member& member) {
+    member.process->Signal(SIGKILL);
+    EXPECT_EQ(member.process->Wait(), -SIGKILL);
+    StartProcess(member);
+  });
+}
+
+TEST_F(StageFaultsTest, StoppedLongerThanItsLease) {
+  coordinator_flags_ = {"--heartbeat-ms", "100", "--lease-ms", "1000"};
+  StartCluster(2);
+  Disturb([this](Member& member) {
+    const size_t log_read = coordinator_->err().size();
+    member.process->Signal(SIGSTOP);
+    AwaitLeaseOver(log_read);
+    member.process->Signal(SIGCONT);
+    AwaitAttached(member);
+  });
+}
+
 }  // namespace
 }  // namespace espalier
