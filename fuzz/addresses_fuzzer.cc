@@ -3,8 +3,8 @@
 
 #include "absl/status/statusor.h"
 #include "common/dial_address.h"
-#include "common/status_macros.h"
 #include "common/listen_address.h"
+#include "common/status_macros.h"
 #include "fuzz/check.h"
 #include "fuzz/targets.h"
 

@@ -11,10 +11,13 @@ namespace espalier {
 
 void ServiceTest::StartCoordinator() {
   std::string& address = environment_["ESPALIER_COORDINATOR"];
-  std::vector<std::string> command = {
-      ESPALIER_COORDINATOR_PROGRAM, "--listen",       address.empty() ? "127.0.0.1:0" : address,
-      "--status-listen",            "none",           "--state",
-      state().string()};
+  std::vector<std::string> command = {ESPALIER_COORDINATOR_PROGRAM,
+                                      "--listen",
+                                      address.empty() ? "127.0.0.1:0" : address,
+                                      "--status-listen",
+                                      "none",
+                                      "--state",
+                                      state().string()};
   command.insert(command.end(), coordinator_flags_.begin(), coordinator_flags_.end());
   coordinator_ = std::make_unique<Process>(command, environment_);
   constexpr std::string_view kBefore = "listening on ";

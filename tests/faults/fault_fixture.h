@@ -72,7 +72,7 @@ class FaultTest : public ServiceTest {
                     uint64_t bound);
 
   std::chrono::milliseconds keepalive_ = kKeepalive;  // of workers and clients
-  int64_t stages_ = 0;                          // of the jobs that are disturbed; 0: by itself
+  int64_t stages_ = 0;  // of the jobs that are disturbed; 0: by itself
   std::vector<Member> members_;
   std::string coordinator_for_clients_;  // through a proxy; empty: directly
 

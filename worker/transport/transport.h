@@ -19,7 +19,10 @@ struct MessageTag {
   uint64_t task = 0;
   int64_t index = 0;
 
-  friend auto operator<=>(const MessageTag&, const MessageTag&) = default;
+  friend bool operator==(const MessageTag&, const MessageTag&) = default;
+  friend bool operator<(const MessageTag& a, const MessageTag& b) {
+    return a.task != b.task ? a.task < b.task : a.index < b.index;
+  }
 };
 
 // One stage's end of all links of its replica. Of each kind of call one at a time, from any thread;
