@@ -27,6 +27,7 @@ std::map<std::string, std::string> ReadResult(const fs::path& folder) {
 
 std::vector<std::string> FileNames(const std::map<std::string, std::string>& files) {
   std::vector<std::string> names;
+  names.reserve(files.size());
   for (const auto& [name, contents] : files) names.push_back(name);
   return names;
 }

@@ -48,7 +48,7 @@ class Sender {
 
 // The stage's part of the file; the first one begins with the header.
 absl::Status SendTensors(int stage, const Subnet& subnet, const ReformedWeights* reformed,
-                         const Control& control, ResidentModel* model, Sender* sender) {
+                         const Control& control, LoadedModel* model, Sender* sender) {
   const Engine& engine = model->engine();
   int64_t missing = 0;
   for (const TensorSpec& tensor :
@@ -81,8 +81,7 @@ absl::Status SendTensors(int stage, const Subnet& subnet, const ReformedWeights*
 
 absl::StatusOr<int64_t> ExportModel(const v1::Task& task, int stage, const Subnet& subnet,
                                     const ReformedWeights* reformed, double begin,
-                                    ResidentModel* model, ArtifactSink* sink,
-                                    TaskControl* control) {
+                                    LoadedModel* model, ArtifactSink* sink, TaskControl* control) {
   control->SetActivity("exporting the subnet");
   Sender sender(task, sink, control);
   ESPALIER_RETURN_IF_ERROR(

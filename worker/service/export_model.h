@@ -9,7 +9,7 @@
 #include "espalier/v1/worker.pb.h"
 #include "worker/engine/engine.h"
 #include "worker/service/artifact_sink.h"
-#include "worker/service/resident_model.h"
+#include "worker/service/loaded_model.h"
 #include "worker/service/task_control.h"
 
 namespace espalier {
@@ -20,7 +20,7 @@ namespace espalier {
 // bytes sent.
 absl::StatusOr<int64_t> ExportModel(const v1::Task& task, int stage, const Subnet& subnet,
                                     const ReformedWeights* reformed, double begin,
-                                    ResidentModel* model, ArtifactSink* sink, TaskControl* control);
+                                    LoadedModel* model, ArtifactSink* sink, TaskControl* control);
 
 }  // namespace espalier
 

@@ -52,7 +52,7 @@ absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
         "the task says nothing to do; the coordinator is of another "
         "version, use the same build everywhere");
   }
-  ResidentModel* model = nullptr;
+  LoadedModel* model = nullptr;
   // The time stands for a LoadTask; the other tasks' own times replace it.
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(model, models_.Get(task.model(), control));
@@ -80,7 +80,7 @@ absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
 }
 
 absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeline& pipeline,
-                                     ResidentModel* model, TaskControl* control,
+                                     LoadedModel* model, TaskControl* control,
                                      v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto sequences, options_.data_sets->Get(task.data_set()));
   control->SetActivity(absl::StrCat("calibrating on ", sequences->count(), " sequences"));
@@ -98,7 +98,7 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
 }
 
 absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, const Pipeline& pipeline,
-                                    ResidentModel* model, TaskControl* control,
+                                    LoadedModel* model, TaskControl* control,
                                     v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto all, options_.data_sets->Get(task.data_set()));
   ESPALIER_ASSIGN_OR_RETURN(const TokenSequences sequences,
@@ -118,7 +118,7 @@ absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, const Pipeline
   return WriteLosses(losses, result->mutable_evaluate());
 }
 
-absl::Status TaskExecutor::Reform(const v1::ReformTask& task, ResidentModel* model,
+absl::Status TaskExecutor::Reform(const v1::ReformTask& task, LoadedModel* model,
                                   TaskControl* control, v1::TaskResult* result) {
   Candidate candidate;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
@@ -132,7 +132,7 @@ absl::Status TaskExecutor::Reform(const v1::ReformTask& task, ResidentModel* mod
 }
 
 absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline,
-                                  ResidentModel* model, TaskControl* control,
+                                  LoadedModel* model, TaskControl* control,
                                   v1::TaskResult* result) {
   const Engine& engine = model->engine();
   ESPALIER_ASSIGN_OR_RETURN(
@@ -154,7 +154,7 @@ absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline
 }
 
 absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
-    Subnet subnet, const v1::ReformationOptions& reformation, double share, ResidentModel* model,
+    Subnet subnet, const v1::ReformationOptions& reformation, double share, LoadedModel* model,
     TaskControl* control) {
   Candidate candidate;
   candidate.subnet = std::move(subnet);

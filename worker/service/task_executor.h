@@ -12,7 +12,7 @@
 #include "espalier/v1/worker.pb.h"
 #include "worker/service/artifact_sink.h"
 #include "worker/service/data_set_store.h"
-#include "worker/service/resident_model.h"
+#include "worker/service/loaded_model.h"
 #include "worker/service/task_control.h"
 #include "worker/service/worker.h"
 
@@ -50,16 +50,16 @@ class TaskExecutor {
 
   absl::Status Dispatch(const v1::Task& task, TaskControl* control, v1::TaskResult* result);
   absl::Status Calibrate(const v1::CalibrateTask& task, const Pipeline& pipeline,
-                         ResidentModel* model, TaskControl* control, v1::TaskResult* result);
-  absl::Status Evaluate(const v1::EvaluateTask& task, const Pipeline& pipeline,
-                        ResidentModel* model, TaskControl* control, v1::TaskResult* result);
-  absl::Status Reform(const v1::ReformTask& task, ResidentModel* model, TaskControl* control,
+                         LoadedModel* model, TaskControl* control, v1::TaskResult* result);
+  absl::Status Evaluate(const v1::EvaluateTask& task, const Pipeline& pipeline, LoadedModel* model,
+                        TaskControl* control, v1::TaskResult* result);
+  absl::Status Reform(const v1::ReformTask& task, LoadedModel* model, TaskControl* control,
                       v1::TaskResult* result);
-  absl::Status Export(const v1::Task& task, const Pipeline& pipeline, ResidentModel* model,
+  absl::Status Export(const v1::Task& task, const Pipeline& pipeline, LoadedModel* model,
                       TaskControl* control, v1::TaskResult* result);
   // `share` of the task goes to a reformation that is not in the cache.
   absl::StatusOr<Candidate> Prepare(Subnet subnet, const v1::ReformationOptions& reformation,
-                                    double share, ResidentModel* model, TaskControl* control);
+                                    double share, LoadedModel* model, TaskControl* control);
   absl::Status Timed(v1::TaskResult* result, const std::function<absl::Status()>& work);
 
   const Options options_;

@@ -54,7 +54,8 @@ void BrainHarness::Close(const SendTask& task) {
   });
 }
 
-void BrainHarness::AnswerWith(SendTask task, const Outcome& outcome) {
+void BrainHarness::AnswerWith(const SendTask& sent, const Outcome& outcome) {
+  const SendTask task = sent;  // it may be an element of open_
   Close(task);
   Handle(TaskFinished{.worker = task.worker,
                       .task = task.task,
@@ -66,7 +67,8 @@ void BrainHarness::AnswerWith(SendTask task, const Outcome& outcome) {
 
 void BrainHarness::Answer(const SendTask& task) { AnswerWith(task, FakeAnswer(task)); }
 
-void BrainHarness::FailWith(SendTask task, const absl::Status& status) {
+void BrainHarness::FailWith(const SendTask& sent, const absl::Status& status) {
+  const SendTask task = sent;
   Close(task);
   Handle(TaskFinished{.worker = task.worker,
                       .task = task.task,

@@ -35,10 +35,10 @@ class BrainHarness {
   void Attach(WorkerKey worker);
   void Heartbeat(WorkerKey worker, TaskId task, double progress);
 
-  // The right answer, or an error, to a task. By value: it may be an element of open().
+  // The right answer, or an error, to a task..
   void Answer(const SendTask& task);
-  void AnswerWith(SendTask task, const Outcome& outcome);
-  void FailWith(SendTask task, const absl::Status& status);
+  void AnswerWith(const SendTask& task, const Outcome& outcome);
+  void FailWith(const SendTask& task, const absl::Status& status);
 
   // Answers tasks (those that nobody took yet too) and finishes outputs until `stop` says so or
   // nothing is left to do. Tasks for which `stop` returned true are not answered.

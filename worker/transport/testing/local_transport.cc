@@ -73,6 +73,7 @@ class LocalTransport final : public Transport {
 std::vector<std::unique_ptr<Transport>> MakeLocalTransports(int size) {
   const auto exchange = std::make_shared<Exchange>(size);
   std::vector<std::unique_ptr<Transport>> transports;
+  transports.reserve(size);
   for (int rank = 0; rank < size; ++rank) {
     transports.push_back(std::make_unique<LocalTransport>(rank, exchange));
   }

@@ -2,8 +2,8 @@
 //
 // The Gram matrices of the last calibration stay until the next one, or until another model is
 // loaded: the coordinator relies on that. Reformed weights are only a cache.
-#ifndef ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
-#define ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
+#ifndef ESPALIER_WORKER_SERVICE_LOADED_MODEL_H_
+#define ESPALIER_WORKER_SERVICE_LOADED_MODEL_H_
 
 #include <filesystem>
 #include <memory>
@@ -27,11 +27,11 @@
 namespace espalier {
 
 // Not thread-safe: the executor's.
-class ResidentModel {
+class LoadedModel {
  public:
   // `dtype` is that of the tensors on disk, `digest` that of the engine's stage.
-  ResidentModel(std::filesystem::path path, ModelDigest digest, DType dtype,
-                std::unique_ptr<Engine> engine);
+  LoadedModel(std::filesystem::path path, ModelDigest digest, DType dtype,
+              std::unique_ptr<Engine> engine);
 
   const std::filesystem::path& path() const { return path_; }
   const ModelDigest& digest() const { return digest_; }
@@ -92,7 +92,7 @@ class ModelCache {
   // folder's files changed since. The old one is released first: two may not fit.
   // FAILED_PRECONDITION, naming both hashes, when the folder's content is not the expected one.
   // PERMISSION_DENIED when the folder, or a link in it, leads outside the roots.
-  absl::StatusOr<ResidentModel*> Get(const v1::ModelReference& reference, TaskControl* control);
+  absl::StatusOr<LoadedModel*> Get(const v1::ModelReference& reference, TaskControl* control);
 
  private:
   absl::Status Load(const v1::ModelReference& reference, Precision precision, TaskControl* control);
@@ -101,7 +101,7 @@ class ModelCache {
   const int threads_;
   const EngineLoader loader_;
   const PathRoots roots_;
-  std::unique_ptr<ResidentModel> resident_;
+  std::unique_ptr<LoadedModel> resident_;
   Precision precision_ = Precision::kFloat32;
   std::optional<StageRange> stage_;  // unset: the whole model
   std::string stamp_;                // of the resident model's files
@@ -109,4 +109,4 @@ class ModelCache {
 
 }  // namespace espalier
 
-#endif  // ESPALIER_WORKER_SERVICE_RESIDENT_MODEL_H_
+#endif  // ESPALIER_WORKER_SERVICE_LOADED_MODEL_H_

@@ -1,4 +1,4 @@
-#include "worker/service/resident_model.h"
+#include "worker/service/loaded_model.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,9 +24,9 @@ v1::ModelReference Reference(const std::filesystem::path& path,
   return reference;
 }
 
-class ResidentModelTest : public ::testing::Test {
+class LoadedModelTest : public ::testing::Test {
  protected:
-  ResidentModelTest()
+  LoadedModelTest()
       : folder_(std::filesystem::path(::testing::TempDir()) /
                 ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
     std::filesystem::remove_all(folder_);
@@ -40,7 +40,7 @@ class ResidentModelTest : public ::testing::Test {
   TaskControl control_;
 };
 
-TEST_F(ResidentModelTest, LoadsOnceAndKnowsContentAndType) {
+TEST_F(LoadedModelTest, LoadsOnceAndKnowsContentAndType) {
   WriteTinyModel(folder_ / "c", 3, DType::kBFloat16);
   const auto model = cache_.Get(Reference(folder_ / "c"), &control_);
   ASSERT_TRUE(model.ok()) << model.status();
@@ -52,7 +52,7 @@ TEST_F(ResidentModelTest, LoadsOnceAndKnowsContentAndType) {
   EXPECT_EQ(fake_->counts().loads, 1);
 }
 
-TEST_F(ResidentModelTest, ReleasesOneModelBeforeItLoadsAnother) {
+TEST_F(LoadedModelTest, ReleasesOneModelBeforeItLoadsAnother) {
   ASSERT_TRUE(cache_.Get(Reference(folder_ / "a"), &control_).ok());
   ASSERT_TRUE(cache_.Get(Reference(folder_ / "b"), &control_).ok());
   ASSERT_TRUE(cache_.Get(Reference(folder_ / "b", "bfloat16"), &control_).ok());
@@ -60,7 +60,7 @@ TEST_F(ResidentModelTest, ReleasesOneModelBeforeItLoadsAnother) {
   EXPECT_EQ(fake_->counts().most_live_engines, 1);
 }
 
-TEST_F(ResidentModelTest, NamesBothHashesOfAWrongModel) {
+TEST_F(LoadedModelTest, NamesBothHashesOfAWrongModel) {
   const std::string expected = ModelHash(*OpenModelFolder(folder_ / "b"));
   const std::string actual = ModelHash(*OpenModelFolder(folder_ / "a"));
   ASSERT_NE(expected, actual);
@@ -78,7 +78,7 @@ TEST_F(ResidentModelTest, NamesBothHashesOfAWrongModel) {
   }
 }
 
-TEST_F(ResidentModelTest, NoticesThatTheFolderChanged) {
+TEST_F(LoadedModelTest, NoticesThatTheFolderChanged) {
   const auto before = cache_.Get(Reference(folder_ / "a"), &control_);
   ASSERT_TRUE(before.ok()) << before.status();
   v1::ModelReference expected = Reference(folder_ / "a");
@@ -96,7 +96,7 @@ TEST_F(ResidentModelTest, NoticesThatTheFolderChanged) {
   EXPECT_NE((*after)->hash(), expected.hash());
 }
 
-TEST_F(ResidentModelTest, MissingFolderAndUnknownPrecisionAreErrors) {
+TEST_F(LoadedModelTest, MissingFolderAndUnknownPrecisionAreErrors) {
   EXPECT_EQ(cache_.Get(Reference(folder_ / "none"), &control_).status().code(),
             absl::StatusCode::kNotFound);
   EXPECT_EQ(cache_.Get(Reference(folder_ / "a", "float64"), &control_).status().code(),
@@ -104,7 +104,7 @@ TEST_F(ResidentModelTest, MissingFolderAndUnknownPrecisionAreErrors) {
   EXPECT_TRUE(cache_.Get(Reference(folder_ / "a"), &control_).ok());
 }
 
-TEST_F(ResidentModelTest, LoadsOnlyFromBelowItsRoots) {
+TEST_F(LoadedModelTest, LoadsOnlyFromBelowItsRoots) {
   std::filesystem::create_directory(folder_ / "root");
   std::filesystem::rename(folder_ / "a", folder_ / "root/a");
   std::filesystem::create_symlink(folder_ / "b", folder_ / "root/link");
@@ -120,10 +120,10 @@ TEST_F(ResidentModelTest, LoadsOnlyFromBelowItsRoots) {
   EXPECT_EQ(fake_->counts().loads, 1);
 }
 
-TEST_F(ResidentModelTest, KeepsOneCalibrationAndAFewReformations) {
+TEST_F(LoadedModelTest, KeepsOneCalibrationAndAFewReformations) {
   const auto found = cache_.Get(Reference(folder_ / "a"), &control_);
   ASSERT_TRUE(found.ok()) << found.status();
-  ResidentModel& model = **found;
+  LoadedModel& model = **found;
   const ReformationSpec spec;
   const TokenSequences first = TinySequences(2, 1);
   const TokenSequences second = TinySequences(2, 2);

@@ -1,4 +1,4 @@
-#include "worker/service/resident_model.h"
+#include "worker/service/loaded_model.h"
 
 #include <map>
 #include <system_error>
@@ -59,15 +59,15 @@ absl::StatusOr<DType> TypeOnDisk(const ModelFolder& folder) {
 
 }  // namespace
 
-ResidentModel::ResidentModel(fs::path path, ModelDigest digest, DType dtype,
-                             std::unique_ptr<Engine> engine)
+LoadedModel::LoadedModel(fs::path path, ModelDigest digest, DType dtype,
+                         std::unique_ptr<Engine> engine)
     : path_(std::move(path)),
       digest_(std::move(digest)),
       hash_(HashOf(digest_)),
       dtype_(dtype),
       engine_(std::move(engine)) {}
 
-absl::StatusOr<std::shared_ptr<const Calibration>> ResidentModel::Calibrate(
+absl::StatusOr<std::shared_ptr<const Calibration>> LoadedModel::Calibrate(
     const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
   const auto* kept = calibrations_.Find(sequences.hash);
   if (kept != nullptr && pipeline.transport == nullptr) return *kept;
@@ -77,9 +77,8 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentModel::Calibrate(
   return calibration;
 }
 
-ResidentModel::ReformationKey ResidentModel::KeyOf(const Subnet& subnet,
-                                                   const ReformationSpec& options,
-                                                   const std::string& calibration_hash) {
+LoadedModel::ReformationKey LoadedModel::KeyOf(const Subnet& subnet, const ReformationSpec& options,
+                                               const std::string& calibration_hash) {
   return {.fingerprint = Fingerprint(subnet),
           .calibration = calibration_hash,
           .method = options.method,
@@ -88,15 +87,15 @@ ResidentModel::ReformationKey ResidentModel::KeyOf(const Subnet& subnet,
           .iterations = options.iterations};
 }
 
-bool ResidentModel::IsReformed(const Subnet& subnet, const ReformationSpec& options,
-                               const std::string& calibration_hash) {
+bool LoadedModel::IsReformed(const Subnet& subnet, const ReformationSpec& options,
+                             const std::string& calibration_hash) {
   return reformations_.Find(KeyOf(subnet, options, calibration_hash)) != nullptr;
 }
 
-absl::StatusOr<Reformation> ResidentModel::Reform(const Subnet& subnet,
-                                                  const ReformationSpec& options,
-                                                  const std::string& calibration_hash,
-                                                  TaskControl* control, double begin, double end) {
+absl::StatusOr<Reformation> LoadedModel::Reform(const Subnet& subnet,
+                                                const ReformationSpec& options,
+                                                const std::string& calibration_hash,
+                                                TaskControl* control, double begin, double end) {
   const ReformationKey key = KeyOf(subnet, options, calibration_hash);
   if (const Reformation* kept = reformations_.Find(key)) return *kept;
   const auto* grams = calibrations_.Find(calibration_hash);
@@ -118,8 +117,8 @@ ModelCache::ModelCache(std::string device, int threads, EngineLoader loader, Pat
       loader_(std::move(loader)),
       roots_(std::move(roots)) {}
 
-absl::StatusOr<ResidentModel*> ModelCache::Get(const v1::ModelReference& reference,
-                                               TaskControl* control) {
+absl::StatusOr<LoadedModel*> ModelCache::Get(const v1::ModelReference& reference,
+                                             TaskControl* control) {
   ESPALIER_ASSIGN_OR_RETURN(const Precision precision, ParsePrecision(reference.precision()));
   const bool resident = resident_ != nullptr && resident_->path() == reference.path() &&
                         precision_ == precision && stage_ == StageOf(reference) &&
@@ -152,7 +151,7 @@ absl::Status ModelCache::Load(const v1::ModelReference& reference, Precision pre
       std::unique_ptr<Engine> engine,
       loader_(path,
               {.device = device_, .precision = precision, .threads = threads_, .stage = stage}));
-  resident_ = std::make_unique<ResidentModel>(path, std::move(digest), dtype, std::move(engine));
+  resident_ = std::make_unique<LoadedModel>(path, std::move(digest), dtype, std::move(engine));
   precision_ = precision;
   stage_ = stage;
   stamp_ = stamp;
