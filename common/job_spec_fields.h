@@ -39,6 +39,7 @@ inline constexpr std::array<std::string_view, 3> kMethodNames = {"none", "closed
 inline constexpr int64_t kMaxCount = 1'000'000;
 inline constexpr Range<int64_t> kCount{1, kMaxCount};
 inline constexpr Range<int64_t> kCountOrNone{0, kMaxCount};
+inline constexpr Range<int64_t> kPriority{-100, 100};
 inline constexpr Range<double> kProbability{0, 1};
 inline constexpr Range<double> kShareOrDefault{0, 1, /*open=*/true, /*zero=*/true};
 inline constexpr Range<double> kPositive{0, 1000, /*open=*/true};
@@ -98,6 +99,7 @@ void VisitJobSpec(Visitor& v, Spec& spec) {
   v.Group("target", "ratio", [&] { VisitTarget(v, spec); });
   v.Seed("seed", spec.seed);
   v.Integer("stages", spec.stages, kCountOrNone);
+  v.Integer("priority", spec.priority, kPriority);
   v.Text("output", spec.output);
   v.Group("calibration", "", [&] {
     v.Integer("sequences", spec.calibration_sequences, kCount);

@@ -27,6 +27,13 @@ struct CloseWorker {
   absl::Status status;
 };
 
+// The worker's time is over and nothing went wrong: it is told to end. The brain has already
+// forgotten it.
+struct DismissWorker {
+  WorkerKey worker = 0;
+  std::string reason;
+};
+
 struct SendDataSet {
   WorkerKey worker = 0;
   JobId job = 0;
@@ -118,7 +125,26 @@ struct RecordFact {
   JournalEntry entry;
 };
 
-using Action = std::variant<RecordJob, RecordFact, SendWelcome, SendJoin, CloseWorker, SendDataSet,
+// Of a candidate, to be stored for all jobs with this context (answer_book.h). What is stored
+// already stays.
+struct RecordAnswer {
+  std::string context;
+  std::string subnet;
+  EvaluateResult answer;
+};
+
+// Answer with AnswersRecalled.
+struct RecallAnswers {
+  std::string context;
+};
+
+// The job, which is finished, is to be forgotten.
+struct ForgetJob {
+  JobId job = 0;
+};
+
+using Action = std::variant<RecordJob, RecordFact, RecordAnswer, RecallAnswers, ForgetJob, SendWelcome, SendJoin, CloseWorker,
+                            DismissWorker, SendDataSet,
                             SendTask, SendCancel, SendAck, PrepareJob, AppendPopulation,
                             FinishOutput, ReleaseJob, PublishEvent>;
 using Actions = std::vector<Action>;

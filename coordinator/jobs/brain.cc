@@ -22,7 +22,10 @@ bool SamePath(const std::string& a, const std::string& b) {
 
 Brain::Brain(const BrainOptions& options, const SearchFactory* searches)
     : options_(options),
-      searches_(searches),
+      surroundings_{.most_failures = options.most_failures,
+                    .version = options.version,
+                    .searches = searches,
+                    .answers = &answers_},
       replicas_(options.life << kLifeBits),
       last_task_(options.life << kLifeBits) {}
 
@@ -38,7 +41,7 @@ void Brain::Restore(StoredJob job, TimeMs now, Actions* actions) {
   if (!job.idempotency_key.empty()) submissions_[job.idempotency_key] = job.id;
   auto machine =
       std::make_unique<JobMachine>(job.id, std::make_shared<const JobSpec>(std::move(job.spec)),
-                                   job.created, options_.most_failures, searches_);
+                                   job.created, surroundings_);
   const JobId id = job.id;
   machine->Resume(step, std::move(job));
   active_[id] = std::move(machine);
@@ -51,9 +54,11 @@ void Brain::Handle(const Event& event, TimeMs now, Actions* actions) {
 }
 
 void Brain::Settle(const Step& step) {
+  for (const auto& [id, job] : active_) job->BeginStep();
   Retire(step);
   Regroup(step);
   Dispatch(step);
+  Retire(step);  // what known answers have ended
   UpdateWaiting(step);
 }
 
@@ -74,7 +79,7 @@ absl::StatusOr<JobId> Brain::Submit(const JobSpec& spec, const std::string& idem
   actions->push_back(RecordJob{
       .job = id, .spec = shared_spec, .idempotency_key = idempotency_key, .created = now});
   active_[id] =
-      std::make_unique<JobMachine>(id, shared_spec, now, options_.most_failures, searches_);
+      std::make_unique<JobMachine>(id, shared_spec, now, surroundings_);
   active_[id]->Start(step);
   Settle(step);
   return id;
@@ -92,6 +97,57 @@ absl::Status Brain::Cancel(JobId job, const std::string& reason, TimeMs now, Act
   if (machine == nullptr) return Job(job).status();
   machine->Cancel(step, reason);
   Settle(step);
+  return absl::OkStatus();
+}
+
+absl::Status Brain::Pause(JobId job, TimeMs now, Actions* actions) {
+  const Step step{.now = now, .actions = actions};
+  JobMachine* machine = FindActive(job);
+  if (machine == nullptr) return Finished(job, "paused");
+  machine->Pause(step);
+  shares_.Rest(job);
+  Settle(step);
+  return absl::OkStatus();
+}
+
+absl::Status Brain::Resume(JobId job, TimeMs now, Actions* actions) {
+  const Step step{.now = now, .actions = actions};
+  JobMachine* machine = FindActive(job);
+  if (machine == nullptr) return Finished(job, "resumed");
+  machine->Unpause(step);
+  shares_.Enter(job);
+  Settle(step);
+  return absl::OkStatus();
+}
+
+// NOT_FOUND, or FAILED_PRECONDITION because the job is over.
+absl::Status Brain::Finished(JobId job, const std::string& what) const {
+  ESPALIER_RETURN_IF_ERROR(Job(job).status());
+  return absl::FailedPreconditionError(
+      absl::StrCat("job-", job, " has ended; it cannot be ", what));
+}
+
+absl::Status Brain::Delete(JobId job, Actions* actions) {
+  if (FindActive(job) != nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job-", job, " has not ended; cancel it first"));
+  }
+  ESPALIER_RETURN_IF_ERROR(Job(job).status());
+  finished_.erase(job);
+  std::erase_if(submissions_, [job](const auto& submission) { return submission.second == job; });
+  actions->push_back(ForgetJob{.job = job});
+  return absl::OkStatus();
+}
+
+absl::Status Brain::Drain(uint64_t number, TimeMs now, Actions* actions) {
+  AttachedWorker* worker = workers_.FindNumber(number);
+  if (worker == nullptr) {
+    return absl::NotFoundError(absl::StrCat("there is no worker-", number,
+                                            "; `espalier workers` lists those attached"));
+  }
+  workers_.Drain(*worker);
+  reallot_ = true;
+  Settle({.now = now, .actions = actions});
   return absl::OkStatus();
 }
 
@@ -154,7 +210,8 @@ std::vector<WorkerView> Brain::Workers() const {
                     .info = worker.info,
                     .activity = worker.activity,
                     .progress = worker.reported_progress,
-                    .tasks_done = worker.tasks_done};
+                    .tasks_done = worker.tasks_done,
+                    .draining = worker.draining};
     if (const Replica* replica = replicas_.Find(worker.replica)) {
       view.stage = static_cast<int64_t>(replica->StageOf(key).value_or(0));
       view.stages = replica->stages();
@@ -177,6 +234,7 @@ void Brain::On(const WorkerAttached& event, const Step& step) {
   // The welcome carries the epoch of its first replica, in which it is alone.
   worker.replica = replicas_.Form({worker.key}, worker.Label()).key;
   choose_stages_ = true;
+  reallot_ = true;
   step.actions->push_back(
       SendWelcome{.worker = event.worker, .number = worker.number, .epoch = worker.replica});
 }
@@ -238,6 +296,7 @@ void Brain::RemoveWorker(const Step& step, WorkerKey key, const std::string& rea
   for (const auto& [id, job] : active_) job->WorkerGone(key);
   loose_.erase(key);
   workers_.Remove(key);
+  reallot_ = true;
 }
 
 void Brain::ReturnAssignment(const Step& step, const Replica& replica, Assignment assignment,
@@ -312,6 +371,11 @@ void Brain::TakePart(const Step& step, const AttachedWorker& worker, Replica& re
     if (failed == taken.answers.size() || root) failed = i;
     if (root) break;
   }
+  double seconds = 0;  // of the slowest stage: what sets the pace
+  for (const auto& answer : taken.answers) {
+    if (answer.has_value()) seconds = std::max(seconds, answer->seconds);
+  }
+  shares_.Worked(taken.job, seconds);
   // After what follows from it: it is acknowledged when it is stored.
   Actions acknowledgements;
   Acknowledge({.now = step.now, .actions = &acknowledgements}, taken, event.task);
@@ -344,7 +408,7 @@ void Brain::TaskFailed(const Step& step, const Replica& replica, Assignment assi
   const AttachedWorker* worker = workers_.Find(replica.workers[stage]);
   if (std::holds_alternative<LoadWork>(assignment.item.work)) {
     choose_stages_ = true;
-    return job->LoadFailed(step, replica, stage, status, workers_.size());
+    return job->LoadFailed(step, replica, stage, status, workers_.serving());
   }
   job->Failed(step, std::move(assignment.item), replica.key,
               absl::StrCat(worker->Label(), ": ", status.message()));
@@ -361,7 +425,7 @@ void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assi
     seconds = std::max(seconds, answer->seconds);
   }
   if (std::holds_alternative<LoadWork>(assignment.item.work)) {
-    return job->Loaded(step, replica, parts, workers_.size());
+    return job->Loaded(step, replica, parts, workers_.serving());
   }
   const absl::StatusOr<Outcome> merged = MergeOutcomes(parts, job->split());
   if (!merged.ok()) {
@@ -377,6 +441,7 @@ Brain::Assignment Brain::Withdraw(const Step& step, TaskId task, WorkerKey excep
   assignments_.erase(it);
   Replica& replica = *replicas_.Find(assignment.replica);
   replicas_.Unassign(replica, task);
+  shares_.Ended(assignment.job);
   for (size_t stage = 0; stage < replica.workers.size(); ++stage) {
     const WorkerKey worker = replica.workers[stage];
     if (assignment.answers[stage].has_value() || worker == except) continue;
@@ -407,8 +472,15 @@ void Brain::LinkLost(const Step& step, Replica& replica, const std::string& reas
 
 void Brain::On(const JobPrepared& event, const Step& step) {
   JobMachine* job = FindActive(event.job);
-  if (job != nullptr) job->Prepared(step, event.prepared);
+  if (job != nullptr) {
+    job->Prepared(step, event.prepared);
+    shares_.Enter(event.job);
+  }
   choose_stages_ = true;
+}
+
+void Brain::On(const AnswersRecalled& event, const Step&) {
+  answers_.Add(event.context, event.answers);
 }
 
 void Brain::On(const OutputDone& event, const Step& step) {
@@ -429,11 +501,16 @@ void Brain::Retire(const Step& step) {
     }
     CancelAssignments(step, it->first);
     step.actions->push_back(ReleaseJob{.job = it->first});
+    shares_.Leave(it->first);
     finished_.emplace(it->first, it->second->view());
     it = active_.erase(it);
   }
   // Nobody is before the oldest one.
-  if (!active_.empty()) active_.begin()->second->reporter().Activate(step);
+  for (const auto& [id, job] : active_) {
+    if (job->view().state == JobState::kPaused) continue;
+    job->reporter().Activate(step);
+    break;
+  }
 }
 
 void Brain::CancelAssignments(const Step& step, JobId job) {

@@ -14,8 +14,8 @@
 // that replica's epoch; tasks of a lost replica are first in line again; states go QUEUED → RUNNING
 // → SUCCEEDED, FAILED or CANCELLED, and a final state stays.
 //
-// Dispatch (brain_dispatch.cc) forms replicas as the oldest job that wants workers needs them, and
-// gives each of them tasks as long as its window has room.
+// Dispatch (brain_dispatch.cc) shares the workers among the jobs (allotment.h), forms the replicas
+// that those need, and gives each of them tasks as long as its window has room.
 #ifndef ESPALIER_COORDINATOR_JOBS_BRAIN_H_
 #define ESPALIER_COORDINATOR_JOBS_BRAIN_H_
 
@@ -25,13 +25,16 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/jobs/actions.h"
+#include "coordinator/jobs/allotment.h"
 #include "coordinator/jobs/job_machine.h"
 #include "coordinator/jobs/replica_registry.h"
 #include "coordinator/jobs/search_factory.h"
+#include "coordinator/jobs/task_shares.h"
 #include "coordinator/jobs/worker_registry.h"
 
 namespace espalier {
@@ -66,6 +69,15 @@ class Brain {
   std::optional<JobId> FindSubmission(const std::string& idempotency_key) const;
   // Nothing happens to a job that is finished. NOT_FOUND for an unknown one.
   absl::Status Cancel(JobId job, const std::string& reason, TimeMs now, Actions* actions);
+  // A paused job keeps what it has and gets no new tasks until it is resumed, also across a restart.
+  // NOT_FOUND for an unknown job; FAILED_PRECONDITION for one that has ended.
+  absl::Status Pause(JobId job, TimeMs now, Actions* actions);
+  absl::Status Resume(JobId job, TimeMs now, Actions* actions);
+  // Forgets a job that has ended. Its result stays. FAILED_PRECONDITION before that.
+  absl::Status Delete(JobId job, Actions* actions);
+  // The worker of that number ("worker-<number>") finishes what it has and is then sent away.
+  // NOT_FOUND when there is none.
+  absl::Status Drain(uint64_t number, TimeMs now, Actions* actions);
   void CancelAll(const std::string& reason, TimeMs now, Actions* actions);
 
   // NOT_FOUND says which jobs there are.
@@ -88,6 +100,23 @@ class Brain {
     bool Complete() const;
   };
 
+  // Jobs that the same replicas can serve, oldest first.
+  struct ClaimOfJobs {
+    std::tuple<std::string, Precision, int64_t> model;  // path, precision, stages
+    Claim claim;
+    std::vector<JobId> jobs;
+  };
+  // What the allotment depends on, of one job.
+  struct JobStanding {
+    JobId job = 0;
+    bool wants = false;
+    int64_t stages = 0;
+    JobPhase phase = JobPhase::kLoad;
+    size_t refused = 0;
+
+    friend bool operator==(const JobStanding&, const JobStanding&) = default;
+  };
+
   void On(const WorkerAttached& event, const Step& step);
   void On(const WorkerLost& event, const Step& step);
   void On(const WorkerLeft& event, const Step& step);
@@ -95,9 +124,11 @@ class Brain {
   void On(const TaskFinished& event, const Step& step);
   void On(const JobPrepared& event, const Step& step);
   void On(const OutputDone& event, const Step& step);
+  void On(const AnswersRecalled& event, const Step& step);
   void On(const Tick& event, const Step& step);
 
   void Settle(const Step& step);  // after every event
+  absl::Status Finished(JobId job, const std::string& what) const;
   void RemoveWorker(const Step& step, WorkerKey key, const std::string& reason, bool blame);
   // Takes a task back from its replica. Stages that have not answered are told, but for `except`.
   Assignment Withdraw(const Step& step, TaskId task, WorkerKey except);
@@ -115,17 +146,24 @@ class Brain {
   // brain_dispatch.cc
   void Regroup(const Step& step);
   void ChooseStages();
-  JobMachine* Lead();
-  std::vector<WorkerKey> FreeWorkers(const JobMachine& lead) const;
-  size_t CountServing(const JobMachine& job) const;
-  void FormReplica(const Step& step, std::vector<WorkerKey> workers);
+  bool JobsChanged();
+  std::vector<ClaimOfJobs> Claims();
+  void Reallot();
+  size_t CountReachable(const JobMachine& job) const;
+  void DismissDrained(const Step& step);
+  bool FormIfIdle(const Step& step, const Allotted& wanted);
+  Replica& FormReplica(const Step& step, std::vector<WorkerKey> workers);
   void DissolveReplica(const Replica& replica);
   void Dispatch(const Step& step);
+  std::vector<JobMachine*> Candidates(const Replica& replica);
   bool AssignOne(const Step& step, Replica& replica);
+  bool MayLoad(const Replica& replica, const JobMachine& job) const;
+  void ForgetModels(const Replica& replica, const JobMachine& job);
   void Assign(const Step& step, Replica& replica, JobMachine& job, WorkItem item);
   void ForgetStatistics(const Replica& replica, const JobMachine& job, const Work& work);
   void SendDataSets(const Step& step, AttachedWorker& worker, JobId job, const Work& work);
-  std::string WaitingFor(JobMachine& job) const;
+  std::string WhoHasTheWorkers(const JobMachine& job) const;
+  std::string WaitingFor(const JobMachine& job) const;
 
   void Retire(const Step& step);
   void CancelAssignments(const Step& step, JobId job);
@@ -135,11 +173,17 @@ class Brain {
   JobMachine* FindActive(JobId job);
 
   BrainOptions options_;
-  const SearchFactory* searches_;
+  AnswerBook answers_;
+  const JobSurroundings surroundings_;
   WorkerRegistry workers_;
   ReplicaRegistry replicas_;
   std::set<WorkerKey> loose_;   // workers whose replica was dissolved
   bool choose_stages_ = false;  // workers or jobs changed in a way that may matter for that
+  bool reallot_ = false;        // workers or replicas did
+  std::vector<JobStanding> standing_;  // when the workers were last allotted
+  std::vector<ClaimOfJobs> claims_;
+  std::vector<Allotted> planned_;  // replicas to be formed when their workers are idle
+  TaskShares shares_;
   std::map<TaskId, Assignment> assignments_;
   std::map<JobId, std::unique_ptr<JobMachine>> active_;  // unfinished jobs, oldest first
   std::map<JobId, JobView> finished_;

@@ -1,5 +1,6 @@
 // Which workers form replicas, and who works on what.
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,12 +11,12 @@ namespace espalier {
 
 // ---- Replicas ----
 
-// Attached workers that can be part of a replica for this job.
-size_t Brain::CountServing(const JobMachine& job) const {
+// Attached workers that can be part of a replica of several stages for this job.
+size_t Brain::CountReachable(const JobMachine& job) const {
   const std::set<WorkerKey>& refused = job.holders().refused();
-  if (job.stages() <= 1) return workers_.size() - refused.size();
   return workers_.reachable() - std::count_if(refused.begin(), refused.end(), [&](WorkerKey key) {
-           return !workers_.Find(key)->info.stage_address.empty();
+           const AttachedWorker& worker = *workers_.Find(key);
+           return !worker.draining && !worker.info.stage_address.empty();
          });
 }
 
@@ -26,21 +27,63 @@ void Brain::ChooseStages() {
     if (!job->MayChooseStages()) continue;
     std::vector<WorkerInfo> infos;
     for (const auto& [key, worker] : workers_.all()) {
-      if (!job->holders().IsRefused(key)) infos.push_back(worker.info);
+      if (!worker.draining && !job->holders().IsRefused(key)) infos.push_back(worker.info);
     }
     job->ChooseStages(infos);
   }
 }
 
-// The oldest job that wants workers and can have them: replicas are formed for it.
-JobMachine* Brain::Lead() {
+// What the allotment depends on, but for workers and replicas: those set reallot_ themselves.
+bool Brain::JobsChanged() {
+  std::vector<JobStanding> standing;
+  standing.reserve(active_.size());
   for (const auto& [id, job] : active_) {
-    if (!job->WantsWorkers()) continue;
-    if (job->stages() > 0 && CountServing(*job) >= static_cast<size_t>(job->stages())) {
-      return job.get();
-    }
+    standing.push_back({.job = id,
+                        .wants = job->MayHaveWorkers(),
+                        .stages = job->stages(),
+                        .phase = job->view().progress.phase,
+                        .refused = job->holders().refused().size()});
   }
-  return nullptr;
+  if (standing == standing_) return false;
+  standing_ = std::move(standing);
+  return true;
+}
+
+// Jobs of one model, precision and number of stages, together.
+std::vector<Brain::ClaimOfJobs> Brain::Claims() {
+  std::map<decltype(ClaimOfJobs::model), ClaimOfJobs> groups;
+  for (const auto& [id, job] : active_) {
+    if (!job->MayHaveWorkers() || job->stages() == 0) continue;
+    const ModelRef model = job->model();
+    ClaimOfJobs& group = groups[{model.path, model.precision, job->stages()}];
+    Claim& claim = group.claim;
+    const int64_t priority = job->priority();
+    if (group.jobs.empty() || priority > claim.priority) {
+      claim.priority = priority;
+      claim.jobs = 0;
+      claim.stages = job->stages();
+    }
+    claim.jobs += priority == claim.priority ? 1 : 0;
+    claim.demand += job->Demand(shares_.open(id));
+    for (const auto& [key, worker] : workers_.all()) {
+      const bool reachable = job->stages() == 1 || !worker.info.stage_address.empty();
+      if (reachable && !worker.draining && !job->holders().IsRefused(key)) {
+        claim.eligible.insert(key);
+      }
+    }
+    group.jobs.push_back(id);
+  }
+  std::vector<ClaimOfJobs> claims;
+  claims.reserve(groups.size());
+  for (auto& [model, group] : groups) {
+    group.model = model;
+    claims.push_back(std::move(group));
+  }
+  std::sort(claims.begin(), claims.end(), [](const ClaimOfJobs& a, const ClaimOfJobs& b) {
+    if (a.claim.priority != b.claim.priority) return a.claim.priority > b.claim.priority;
+    return a.jobs.front() < b.jobs.front();
+  });
+  return claims;
 }
 
 void Brain::DissolveReplica(const Replica& replica) {
@@ -51,10 +94,11 @@ void Brain::DissolveReplica(const Replica& replica) {
   const ReplicaKey key = replica.key;
   for (const auto& [id, job] : active_) job->ReplicaGone(key);
   choose_stages_ = true;
+  reallot_ = true;
   replicas_.Dissolve(key);
 }
 
-void Brain::FormReplica(const Step& step, std::vector<WorkerKey> workers) {
+Replica& Brain::FormReplica(const Step& step, std::vector<WorkerKey> workers) {
   std::vector<std::string> names;
   std::vector<std::string> addresses;
   for (const WorkerKey key : workers) {
@@ -62,7 +106,7 @@ void Brain::FormReplica(const Step& step, std::vector<WorkerKey> workers) {
     names.push_back(workers.size() == 1 ? worker.Label() : worker.Name());
     addresses.push_back(worker.info.stage_address);
   }
-  const Replica& replica = replicas_.Form(std::move(workers), absl::StrJoin(names, " and "));
+  Replica& replica = replicas_.Form(std::move(workers), absl::StrJoin(names, " and "));
   for (size_t stage = 0; stage < replica.workers.size(); ++stage) {
     const WorkerKey key = replica.workers[stage];
     workers_.Find(key)->replica = replica.key;
@@ -72,39 +116,71 @@ void Brain::FormReplica(const Step& step, std::vector<WorkerKey> workers) {
                                      .stage = static_cast<int64_t>(stage),
                                      .stage_addresses = addresses});
   }
+  return replica;
 }
 
-// Those in no replica, or in one that has nothing to do and not the size that the job needs.
-std::vector<WorkerKey> Brain::FreeWorkers(const JobMachine& lead) const {
-  std::set<WorkerKey> free = loose_;
-  for (const ReplicaKey key : replicas_.IdleOfOtherSize(lead.stages())) {
-    const Replica& replica = *replicas_.Find(key);
-    free.insert(replica.workers.begin(), replica.workers.end());
+// Decides anew who is to serve which jobs. Replicas that are to be are formed when those that their
+// workers are in have finished what they have.
+void Brain::Reallot() {
+  const std::vector<ClaimOfJobs> before = std::exchange(claims_, Claims());
+  std::vector<Claim> claims;
+  claims.reserve(claims_.size());
+  for (const ClaimOfJobs& claim : claims_) claims.push_back(claim.claim);
+  std::vector<Allotted> replicas;
+  for (const auto& [key, replica] : replicas_.all()) {
+    // Indices change, models stay.
+    std::optional<size_t> claim;
+    for (size_t c = 0; replica.claim.has_value() && c < claims_.size(); ++c) {
+      if (before[*replica.claim].model == claims_[c].model) claim = c;
+    }
+    replicas.push_back({.workers = replica.workers, .claim = claim});
   }
-  std::erase_if(free, [&](WorkerKey key) {
-    return lead.holders().IsRefused(key) ||
-           (lead.stages() > 1 && workers_.Find(key)->info.stage_address.empty());
-  });
-  return {free.begin(), free.end()};
+  for (const WorkerKey worker : loose_) replicas.push_back({.workers = {worker}, .claim = {}});
+  replicas_.ForgetClaims();
+  planned_.clear();
+  for (Allotted& wanted : Allot(claims, replicas)) {
+    Replica* replica = replicas_.Find(workers_.Find(wanted.workers.front())->replica);
+    if (replica != nullptr && replica->workers == wanted.workers) {
+      replica->claim = wanted.claim;
+    } else {
+      planned_.push_back(std::move(wanted));
+    }
+  }
 }
 
 void Brain::Regroup(const Step& step) {
   ChooseStages();
-  if (JobMachine* lead = Lead()) {
-    const std::vector<WorkerKey> free = FreeWorkers(*lead);
-    const auto size = static_cast<size_t>(lead->stages());
-    for (size_t first = 0; first + size <= free.size(); first += size) {
-      std::vector<WorkerKey> workers(free.begin() + static_cast<int64_t>(first),
-                                     free.begin() + static_cast<int64_t>(first + size));
-      for (const WorkerKey key : workers) {
-        const Replica* replica = replicas_.Find(workers_.Find(key)->replica);
-        if (replica != nullptr) DissolveReplica(*replica);
-      }
-      FormReplica(step, std::move(workers));
-    }
-  }
+  const bool jobs_changed = JobsChanged();
+  if (jobs_changed || std::exchange(reallot_, false)) Reallot();
+  reallot_ = false;
+  std::erase_if(planned_, [&](const Allotted& wanted) { return FormIfIdle(step, wanted); });
+  DismissDrained(step);
   // Who is left over is alone.
   while (!loose_.empty()) FormReplica(step, {*loose_.begin()});
+}
+
+void Brain::DismissDrained(const Step& step) {
+  const std::set<WorkerKey> draining = workers_.draining();
+  for (const WorkerKey key : draining) {
+    const Replica* replica = replicas_.Find(workers_.Find(key)->replica);
+    if (replica != nullptr && !replica->window.empty()) continue;
+    RemoveWorker(step, key, "it was drained", /*blame=*/false);
+    step.actions->push_back(DismissWorker{.worker = key, .reason = "it was drained"});
+  }
+}
+
+// Forms a planned replica, unless some of its workers are in ones that still work.
+bool Brain::FormIfIdle(const Step& step, const Allotted& wanted) {
+  for (const WorkerKey key : wanted.workers) {
+    const Replica* replica = replicas_.Find(workers_.Find(key)->replica);
+    if (replica != nullptr && !replica->window.empty()) return false;
+  }
+  for (const WorkerKey key : wanted.workers) {
+    const Replica* replica = replicas_.Find(workers_.Find(key)->replica);
+    if (replica != nullptr) DissolveReplica(*replica);
+  }
+  FormReplica(step, wanted.workers).claim = wanted.claim;
+  return true;
 }
 
 // ---- Dispatch ----
@@ -122,35 +198,65 @@ void Brain::Dispatch(const Step& step) {
   }
 }
 
+// Of the jobs that the replica is there for: the highest priority first; within one, what ends a job
+// before what goes on with a search; and of searches the one that has had least.
+std::vector<JobMachine*> Brain::Candidates(const Replica& replica) {
+  std::vector<JobMachine*> jobs;
+  for (const JobId id : claims_[*replica.claim].jobs) {
+    JobMachine* job = FindActive(id);
+    if (job != nullptr && !job->Refuses(replica)) jobs.push_back(job);
+  }
+  const auto rank = [this](const JobMachine* job) {
+    const double had = job->searching() ? shares_.Seconds(job->view().id) : 0;
+    return std::tuple(-job->priority(), job->searching(), had);
+  };
+  if (jobs.size() > 1) {
+    std::stable_sort(jobs.begin(), jobs.end(), [&](const JobMachine* a, const JobMachine* b) {
+      return rank(a) < rank(b);
+    });
+  }
+  return jobs;
+}
+
 bool Brain::AssignOne(const Step& step, Replica& replica) {
-  const JobMachine* first = nullptr;
-  for (const auto& [id, job] : active_) {
-    if (job->Refuses(replica)) continue;
-    // What it needs is not there: others need not wait for that.
-    if (job->stages() == 0 || CountServing(*job) < static_cast<size_t>(job->stages())) continue;
-    if (first == nullptr) first = job.get();
-    // Younger jobs fill the gaps of the oldest, but never make a worker change its model for them.
-    const ModelRef model = job->model();
-    if (model.path != first->model().path || model.precision != first->model().precision) continue;
-    if (job->stages() != replica.stages()) {
-      // It becomes idle and is formed anew.
-      if (job->WantsWorkers()) return false;
-      continue;
-    }
-    const ModelHolders::State state = job->holders().state(replica.key);
-    // While a replica loads for an older job it has no gap.
-    if (state == ModelHolders::State::kLoading) return false;
-    if (state == ModelHolders::State::kReady) {
-      if (std::optional<WorkItem> item = job->Take(replica.key)) {
+  if (!replica.claim.has_value()) return false;
+  for (JobMachine* job : Candidates(replica)) {
+    if (job->holders().state(replica.key) == ModelHolders::State::kReady) {
+      if (std::optional<WorkItem> item = job->Take(step, replica.key)) {
         Assign(step, replica, *job, *std::move(item));
         return true;
       }
-    } else if (job->WantsWorkers()) {
+    } else if (job->WantsWorkers() && MayLoad(replica, *job)) {
+      ForgetModels(replica, *job);
       Assign(step, replica, *job, job->StartLoad(step, replica.key));
       return true;
     }
   }
   return false;
+}
+
+// Not while it loads; and what it has in hand of another model comes first.
+bool Brain::MayLoad(const Replica& replica, const JobMachine& job) const {
+  const ModelRef model = job.model();
+  return std::all_of(replica.window.begin(), replica.window.end(), [&](TaskId task) {
+    const Assignment& assignment = assignments_.at(task);
+    const auto other = active_.find(assignment.job);
+    if (other == active_.end()) return false;
+    return !std::holds_alternative<LoadWork>(assignment.item.work) &&
+           other->second->model().path == model.path &&
+           other->second->model().precision == model.precision;
+  });
+}
+
+// A worker keeps one model.
+void Brain::ForgetModels(const Replica& replica, const JobMachine& job) {
+  const ModelRef model = job.model();
+  for (const auto& [id, other] : active_) {
+    const ModelRef theirs = other->model();
+    if (theirs.path != model.path || theirs.precision != model.precision) {
+      other->ReplicaGone(replica.key);
+    }
+  }
 }
 
 void Brain::Assign(const Step& step, Replica& replica, JobMachine& job, WorkItem item) {
@@ -171,21 +277,19 @@ void Brain::Assign(const Step& step, Replica& replica, JobMachine& job, WorkItem
                                      .work = item.work});
   }
   replicas_.Assign(replica, task);
+  shares_.Given(id);
   Assignment& assignment = assignments_[task];
   assignment = {.job = id, .replica = replica.key, .item = std::move(item), .answers = {}};
   assignment.answers.resize(replica.workers.size());
 }
 
-// A worker keeps one model, and the statistics of one text.
+// A worker keeps the statistics of one text.
 void Brain::ForgetStatistics(const Replica& replica, const JobMachine& job, const Work& work) {
-  const ModelRef model = job.model();
+  const auto* calibrate = std::get_if<CalibrateWork>(&work);
+  if (calibrate == nullptr) return;
   for (const auto& [id, other] : active_) {
-    if (other.get() == &job) continue;
-    const bool same_model =
-        other->model().path == model.path && other->model().precision == model.precision;
-    const auto* calibrate = std::get_if<CalibrateWork>(&work);
-    const bool same_text = calibrate == nullptr || calibrate->data_set == other->calibration();
-    if (!same_model || !same_text) other->StatisticsGone(replica.key);
+    if (other.get() == &job || calibrate->data_set == other->calibration()) continue;
+    other->StatisticsGone(replica.key);
   }
 }
 
@@ -203,20 +307,36 @@ void Brain::SendDataSets(const Step& step, AttachedWorker& worker, JobId job, co
   }
 }
 
-std::string Brain::WaitingFor(JobMachine& job) const {
-  if (job.view().state == JobState::kQueued) {
-    return absl::StrCat("job-", active_.begin()->first, " to end");
+// Why a job with work to do has nobody who does it: whom the others work for.
+std::string Brain::WhoHasTheWorkers(const JobMachine& job) const {
+  std::set<std::string> others;
+  for (const auto& [key, replica] : replicas_.all()) {
+    if (!replica.claim.has_value()) continue;
+    for (const JobId id : claims_[*replica.claim].jobs) {
+      if (id == job.view().id) return "";
+      others.insert(absl::StrCat("job-", id));
+    }
   }
+  if (others.empty()) return "";
+  return absl::StrCat("workers: they are busy with ", absl::StrJoin(others, ", "));
+}
+
+std::string Brain::WaitingFor(const JobMachine& job) const {
+  if (job.view().state == JobState::kPaused) return "somebody to resume it";
   if (!job.WantsWorkers()) return "";
-  if (workers_.size() == 0) return "a worker to attach";
-  if (job.holders().refused().size() >= workers_.size())
+  if (workers_.serving() == 0) return "a worker to attach";
+  if (job.holders().refused().size() >= workers_.serving()) {
     return "a worker that has this job's model";
-  const size_t serving = CountServing(job);
-  if (job.stages() > 1 && serving < static_cast<size_t>(job.stages())) {
-    return absl::StrCat(job.stages(),
-                        " workers with a --stage-listen address, one for each stage; ", serving,
-                        " attached");
   }
+  if (job.stages() > 1) {
+    const size_t serving = CountReachable(job);
+    if (serving < static_cast<size_t>(job.stages())) {
+      return absl::StrCat(job.stages(),
+                          " workers with a --stage-listen address, one for each stage; ", serving,
+                          " attached");
+    }
+  }
+  if (shares_.open(job.view().id) == 0) return WhoHasTheWorkers(job);
   return "";
 }
 

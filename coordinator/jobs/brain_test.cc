@@ -205,44 +205,6 @@ TEST(BrainTest, WhenTheCalibratedWorkerIsLostAnotherReforms) {
   EXPECT_EQ(harness.Job().state, JobState::kSucceeded) << harness.Job().error;
 }
 
-TEST(BrainTest, TheOldestJobComesFirstAndAYoungerOneFillsItsGaps) {
-  BrainHarness harness;
-  harness.Attach(1);
-  harness.Attach(2);
-  harness.Submit(TinySpec(1, "/results/1"));
-  harness.Submit(TinySpec(2, "/results/2"));
-  EXPECT_EQ(harness.Job(2).state, JobState::kQueued);
-  EXPECT_EQ(harness.Job(2).progress.waiting_for, "job-1 to end");
-  // One worker calibrates for the first job; the other has nothing to do there.
-  harness.RunUntil([](const SendTask& task) {
-    return std::holds_alternative<CalibrateWork>(task.work) && task.job == 1;
-  });
-  const SendTask first = *std::find_if(
-      harness.open().begin(), harness.open().end(),
-      [](const SendTask& task) { return std::holds_alternative<CalibrateWork>(task.work); });
-  for (const SendTask& task : std::vector<SendTask>(harness.open())) {
-    if (task.task != first.task) harness.Answer(task);
-  }
-  EXPECT_EQ(harness.Job(2).state, JobState::kRunning);
-  harness.RunToEnd();
-  EXPECT_EQ(harness.Job(1).state, JobState::kSucceeded);
-  EXPECT_EQ(harness.Job(2).state, JobState::kSucceeded);
-}
-
-TEST(BrainTest, AYoungerJobWithAnotherModelWaitsItsTurn) {
-  BrainHarness harness;
-  harness.Attach(1);
-  harness.Submit(TinySpec(1, "/results/1"));
-  JobSpec other = TinySpec(2, "/results/2");
-  other.model = "/models/other";
-  harness.Submit(other);
-  harness.RunUntil([&](const SendTask& task) {
-    EXPECT_TRUE(task.job == 1 || IsFinal(harness.Job(1).state));
-    return false;
-  });
-  EXPECT_EQ(harness.Job(2).state, JobState::kSucceeded);
-}
-
 // ---- Losses ----
 
 TEST(BrainTest, TasksOfALostWorkerAreFirstInLineInTheirOldOrder) {

@@ -7,12 +7,15 @@
 #include "absl/strings/str_cat.h"
 #include "common/model_folder.h"
 #include "coordinator/jobs/choose_stages.h"
+#include "coordinator/jobs/losses.h"
 
 namespace espalier {
 namespace {
 
 constexpr int64_t kLoadUnits = 100;  // percent
 constexpr int kMostLostLinks = 10;
+constexpr int kMostRecalled = 64;  // in one step: what is evaluated goes on meanwhile
+constexpr size_t kUnlimited = 1'000'000;  // more than there are; sums do not overflow
 
 std::string KindName(const Work& work) {
   constexpr const char* kNames[] = {"loading the model", "calibration", "evaluation", "reformation",
@@ -40,10 +43,9 @@ absl::Status WrongKind() {
 }  // namespace
 
 JobMachine::JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created,
-                       int most_failures, const SearchFactory* searches)
+                       const JobSurroundings& surroundings)
     : reporter_(id, std::move(spec), created),
-      most_failures_(most_failures),
-      searches_(searches),
+      surroundings_(surroundings),
       phase_start_(created) {}
 
 void JobMachine::Start(const Step& step) {
@@ -114,9 +116,17 @@ void JobMachine::EnterPhase(const Step& step, JobPhase phase, int64_t total,
   reporter_.StartPhase(step, phase, total, unit, message);
 }
 
-bool JobMachine::WantsWorkers() const {
-  if (!job_.has_value() || finished()) return false;
-  return view().progress.phase <= JobPhase::kSearch || HasWork();
+bool JobMachine::MayHaveWorkers() const {
+  return job_.has_value() && !finished() && view().state != JobState::kPaused;
+}
+
+bool JobMachine::WantsWorkers() const { return MayHaveWorkers() && (searching() || HasWork()); }
+
+size_t JobMachine::Demand(int64_t open) const {
+  if (searching()) return kUnlimited;
+  const size_t work = queue_.size() + static_cast<size_t>(open);
+  const size_t held = holders_.Count(ModelHolders::State::kReady);
+  return std::min(work, std::max<size_t>(held, 1));
 }
 
 bool JobMachine::Refuses(const Replica& replica) const {
@@ -156,6 +166,7 @@ void JobMachine::Loaded(const Step& step, const Replica& replica, const std::vec
   if (!status.ok()) return LoadRefused(step, replica.label, status, attached);
   if (view().progress.phase == JobPhase::kLoad) {
     Record(step, ModelFixed{.hash = holders_.hash(), .worker = replica.label});
+    OpenAnswers(step);
     return StartCalibration(step, replica.label);
   }
   reporter_.Message(step, absl::StrCat(replica.label, " joined"));
@@ -180,32 +191,64 @@ void JobMachine::LoadRefused(const Step& step, const std::string& label, const a
 
 void JobMachine::LoadLost(const Step& step, const Replica& replica, const std::string& label) {
   holders_.LoadReturned(replica.key);
-  if (++lost_loads_ >= most_failures_ && holders_.hash().empty()) {
+  if (++lost_loads_ >= surroundings_.most_failures && holders_.hash().empty()) {
     Fail(step, absl::StrCat("loading the model lost ", lost_loads_, " workers, the last of them ",
                             label, "; see their logs (is there enough memory for the model?)"));
   }
 }
 
-std::optional<WorkItem> JobMachine::Take(ReplicaKey replica) {
+void JobMachine::OpenAnswers(const Step& step) {
+  context_ = AnswerContext(model(), job_->search, surroundings_.version);
+  AnswerBook::Page page = surroundings_.answers->Open(context_);
+  known_ = std::move(page.answers);
+  if (page.fresh) step.actions->push_back(RecallAnswers{.context = context_});
+}
+
+const EvaluateResult* JobMachine::Known(const WorkItem& item) const {
+  const auto* work = std::get_if<EvaluateWork>(&item.work);
+  if (work == nullptr || !searching() || known_ == nullptr) return nullptr;
+  const auto it = known_->find(item.subnet);
+  const bool good = it != known_->end() &&
+                    CheckEvaluation(it->second, *work, job_->search.sequence_length).ok();
+  return good ? &it->second : nullptr;
+}
+
+std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
   using Statistics = ModelHolders::Statistics;
-  const Statistics statistics = holders_.statistics(replica);
-  std::optional<WorkItem> item =
-      queue_.PopFor({.key = replica,
-                     .calibrated = statistics == Statistics::kThere,
-                     .calibrating = statistics == Statistics::kPending,
-                     .others_calibrated = holders_.AnyCalibrated(),
-                     .alone = holders_.Count(ModelHolders::State::kReady) <= 1});
-  if (!item.has_value()) return std::nullopt;
-  if (item->needs_calibration && statistics == Statistics::kNone) {
-    queue_.PushFront(*std::move(item));
-    item = CalibrationItem();
-    item->prelude = true;
-    item->units = 0;
+  while (true) {
+    const Statistics statistics = holders_.statistics(replica);
+    std::optional<WorkItem> item =
+        queue_.PopFor({.key = replica,
+                       .calibrated = statistics == Statistics::kThere,
+                       .calibrating = statistics == Statistics::kPending,
+                       .others_calibrated = holders_.AnyCalibrated(),
+                       .alone = holders_.Count(ModelHolders::State::kReady) <= 1});
+    if (!item.has_value()) return std::nullopt;
+    if (const EvaluateResult* known = Known(*item)) {
+      if (++recalled_in_step_ > kMostRecalled) {
+        queue_.PushFront(*std::move(item));
+        return std::nullopt;
+      }
+      if (++recalled_ == 1) {
+        reporter_.Message(step,
+                          "candidates that were evaluated before, for the same model, text and "
+                          "settings, are not evaluated again");
+      }
+      const EvaluateResult answer = *known;
+      Done(step, *std::move(item), kNobody, /*task=*/0, answer, /*seconds=*/0);
+      continue;
+    }
+    if (item->needs_calibration && statistics == Statistics::kNone) {
+      queue_.PushFront(*std::move(item));
+      item = CalibrationItem();
+      item->prelude = true;
+      item->units = 0;
+    }
+    if (std::holds_alternative<CalibrateWork>(item->work)) {
+      holders_.SetStatistics(replica, Statistics::kPending);
+    }
+    return item;
   }
-  if (std::holds_alternative<CalibrateWork>(item->work)) {
-    holders_.SetStatistics(replica, Statistics::kPending);
-  }
-  return item;
 }
 
 void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
@@ -216,7 +259,9 @@ void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskI
                   absl::StrCat("malformed answer: ", status.message()));
   }
   lost_links_ = 0;
-  if (std::holds_alternative<CalibrateWork>(item.work)) {
+  // Unless it was given another text meanwhile.
+  if (std::holds_alternative<CalibrateWork>(item.work) &&
+      holders_.statistics(replica) == ModelHolders::Statistics::kPending) {
     holders_.SetStatistics(replica, ModelHolders::Statistics::kThere);
   }
   // An export is not a fact: its files are not in the store, and a restart makes them again. Nor is
@@ -259,7 +304,7 @@ void JobMachine::Failed(const Step& step, WorkItem item, ReplicaKey replica,
     Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});
     return TryAgain(step, std::move(item), replica, reason);
   }
-  if (++failed_preludes_ < most_failures_) {
+  if (++failed_preludes_ < surroundings_.most_failures) {
     return reporter_.Message(step, absl::StrCat("calibration is tried again: ", reason));
   }
   Fail(step,
@@ -279,7 +324,7 @@ void JobMachine::LinkLost(const Step& step, const std::string& reason) {
 void JobMachine::TryAgain(const Step& step, WorkItem item, ReplicaKey replica,
                           const std::string& reason) {
   item.last_failed_on = replica;
-  if (++item.failures < most_failures_) {
+  if (++item.failures < surroundings_.most_failures) {
     reporter_.Message(step, absl::StrCat(KindName(item.work), " is tried again: ", reason));
     return queue_.PushFront(std::move(item));
   }
@@ -308,10 +353,13 @@ void JobMachine::Replay(const Step& step) {
     status = std::visit([&](const auto& fact) { return Repeat(then, fact); }, entry.fact);
     if (!status.ok()) break;
   }
-  // What was stored was also carried out; but the population log is written to a new folder.
+  // What was stored was also carried out; but the population log is written to a new folder, and
+  // what is only in memory is gone.
   for (Action& action : past) {
-    if (std::holds_alternative<AppendPopulation>(action))
+    if (std::holds_alternative<AppendPopulation>(action) ||
+        std::holds_alternative<RecallAnswers>(action)) {
       step.actions->push_back(std::move(action));
+    }
   }
   reporter_.EndReplay(step.now);
   if (!status.ok()) {
@@ -330,6 +378,7 @@ absl::Status JobMachine::Repeat(const Step&, const TextsFixed& fact) {
 absl::Status JobMachine::Repeat(const Step& step, const ModelFixed& fact) {
   reporter_.Activate(step);
   holders_.Fix(fact.hash);
+  OpenAnswers(step);
   StartCalibration(step, fact.worker);
   return absl::OkStatus();
 }

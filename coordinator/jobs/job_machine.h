@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "coordinator/jobs/actions.h"
+#include "coordinator/jobs/answer_book.h"
 #include "coordinator/jobs/closing_table.h"
 #include "coordinator/jobs/generation_board.h"
 #include "coordinator/jobs/job_reporter.h"
@@ -24,12 +25,20 @@
 
 namespace espalier {
 
+// What all jobs of a coordinator share. The pointers outlive the jobs.
+struct JobSurroundings {
+  // A piece of work that failed so often is given up: a candidate gets the fitness +infinity, in
+  // any other phase the job fails.
+  int most_failures = 2;
+  std::string version;  // of this program and its workers
+  const SearchFactory* searches = nullptr;
+  AnswerBook* answers = nullptr;
+};
+
 class JobMachine {
  public:
-  // A piece of work that failed `most_failures` times is given up: a candidate gets the fitness
-  // +infinity, in any other phase the job fails. `searches` outlives the job.
-  JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created, int most_failures,
-             const SearchFactory* searches);
+  JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created,
+             const JobSurroundings& surroundings);
 
   // One of these, once. Start publishes the first event; Resume brings the job, once it is
   // prepared, to where its journal ends. Both ask for the preparation.
@@ -54,9 +63,20 @@ class JobMachine {
   void Prepared(const Step& step, const absl::StatusOr<PreparedJob>& prepared);
   void OutputWritten(const Step& step, const absl::Status& status);
   void Cancel(const Step& step, const std::string& reason);
+  // A paused job is given no new tasks; what it has in hand is finished.
+  void Pause(const Step& step) { reporter_.Pause(step); }
+  void Unpause(const Step& step) { reporter_.Unpause(step); }
 
   // Replicas and the model. A replica gets work only when it is ready (ModelHolders).
   bool WantsWorkers() const;
+  // Prepared, and neither finished nor paused.
+  bool MayHaveWorkers() const;
+  // Its search goes on, or has not begun.
+  bool searching() const { return view().progress.phase <= JobPhase::kSearch; }
+  int64_t priority() const { return view().spec->priority; }
+  // How many replicas it can use while others want them too; `open` tasks are assigned. At the end
+  // of a job, where there is less to do, it never grows: what is given away is not asked back.
+  size_t Demand(int64_t open) const;
   const ModelHolders& holders() const { return holders_; }
   bool Refuses(const Replica& replica) const;
   WorkItem StartLoad(const Step& step, ReplicaKey replica);
@@ -72,7 +92,9 @@ class JobMachine {
 
   // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
   bool HasWork() const { return !queue_.empty(); }
-  std::optional<WorkItem> Take(ReplicaKey replica);
+  // Candidates whose answers are known are settled on the way, a limited number a step.
+  std::optional<WorkItem> Take(const Step& step, ReplicaKey replica);
+  void BeginStep() { recalled_in_step_ = 0; }
   void Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
             const Outcome& outcome, double seconds);
   void Return(WorkItem item, ReplicaKey replica);  // without blame
@@ -102,6 +124,8 @@ class JobMachine {
   void LoadRefused(const Step& step, const std::string& label, const absl::Status& status,
                    size_t attached);
   WorkItem CalibrationItem() const;
+  void OpenAnswers(const Step& step);
+  const EvaluateResult* Known(const WorkItem& item) const;
 
   void StartCalibration(const Step& step, const std::string& worker);
   absl::Status AcceptScores(const Step& step, const CalibrateResult& result);
@@ -124,8 +148,7 @@ class JobMachine {
   bool Reforms() const;
 
   JobReporter reporter_;
-  const int most_failures_;
-  const SearchFactory* const searches_;
+  const JobSurroundings surroundings_;
   WorkQueue queue_;
   ModelHolders holders_;
   std::vector<StageRange> split_;  // the layers of each stage
@@ -138,6 +161,10 @@ class JobMachine {
   std::unique_ptr<EvolutionarySearch> search_;
   GenerationBoard board_;
   int64_t candidates_ = 0;  // scored so far
+  std::string context_;     // of the candidates' answers
+  std::shared_ptr<KnownAnswers> known_;
+  int64_t recalled_ = 0;  // candidates that nobody had to evaluate
+  int recalled_in_step_ = 0;
   ClosingTable table_;
   int64_t open_items_ = 0;  // of REFORM's and EVALUATE's measurements
   std::vector<LinearFit> fits_;

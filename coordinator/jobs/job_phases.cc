@@ -67,7 +67,7 @@ absl::Status JobMachine::AcceptScores(const Step& step, const CalibrateResult& r
 
 void JobMachine::StartSearch(const Step& step, const UnitScores& scores) {
   absl::StatusOr<std::unique_ptr<EvolutionarySearch>> search =
-      searches_->Create(job_->config, job_->spec, scores);
+      surroundings_.searches->Create(job_->config, job_->spec, scores);
   if (!search.ok()) return Fail(step, std::string(search.status().message()));
   search_ = *std::move(search);
   NextGeneration(step);
@@ -82,7 +82,9 @@ void JobMachine::NextGeneration(const Step& step) {
     work.subnet = std::make_shared<const Subnet>(candidates[i].subnet);
     work.data_set = job_->search.hash;
     work.count = job_->search.count;
-    queue_.PushBack({.work = std::move(work), .index = static_cast<int64_t>(i)});
+    queue_.PushBack({.work = std::move(work),
+                     .index = static_cast<int64_t>(i),
+                     .subnet = candidates[i].fingerprint});
   }
   const int64_t generation = candidates.front().id.generation;
   reporter_.SetGeneration(generation);
@@ -94,6 +96,10 @@ absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
   const auto& work = std::get<EvaluateWork>(item.work);
   ESPALIER_RETURN_IF_ERROR(CheckEvaluation(result, work, job_->search.sequence_length));
   const double fitness = PerplexityOf(result.nll_sums, result.predictions_per_sequence);
+  if (known_->emplace(item.subnet, result).second) {
+    step.actions->push_back(
+        RecordAnswer{.context = context_, .subnet = item.subnet, .answer = result});
+  }
   board_.Score(item.index, fitness);
   const double ratio = ParameterRatio(*work.subnet, job_->config);
   reporter_.ImproveBest(fitness, ratio);

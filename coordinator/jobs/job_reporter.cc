@@ -6,7 +6,10 @@
 
 namespace espalier {
 
-bool IsFinal(JobState state) { return state != JobState::kQueued && state != JobState::kRunning; }
+bool IsFinal(JobState state) {
+  return state == JobState::kSucceeded || state == JobState::kFailed ||
+         state == JobState::kCancelled;
+}
 
 JobReporter::JobReporter(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs now) {
   view_.id = id;
@@ -40,6 +43,20 @@ void JobReporter::Activate(const Step& step) {
   view_.state = JobState::kRunning;
   view_.progress.waiting_for.clear();
   Publish(step, "");
+}
+
+void JobReporter::Pause(const Step& step) {
+  if (view_.state == JobState::kPaused) return;
+  view_.state = JobState::kPaused;
+  Publish(step, "paused");
+}
+
+void JobReporter::Unpause(const Step& step) {
+  if (view_.state != JobState::kPaused) return;
+  view_.state = JobState::kQueued;
+  view_.progress.waiting_for.clear();
+  rate_.Start(step.now, static_cast<double>(done_));
+  Publish(step, "resumed");
 }
 
 void JobReporter::StartPhase(const Step& step, JobPhase phase, int64_t total, std::string unit,

@@ -25,6 +25,9 @@ class JobReporter {
   void EndReplay(TimeMs now);
   void SetSpec(std::shared_ptr<const JobSpec> spec) { view_.spec = std::move(spec); }
   void Activate(const Step& step);  // QUEUED → RUNNING; nothing when it runs already
+  // QUEUED or RUNNING → PAUSED → QUEUED; nothing from any other state.
+  void Pause(const Step& step);
+  void Unpause(const Step& step);
   void StartPhase(const Step& step, JobPhase phase, int64_t total, std::string unit,
                   const std::string& message);
   void Message(const Step& step, const std::string& message);

@@ -14,7 +14,7 @@ Replica& ReplicaRegistry::Form(std::vector<WorkerKey> workers, std::string label
   const ReplicaKey key = ++last_key_;
   ++sizes_[workers.size()];
   Replica& replica = replicas_[key];
-  replica = {.key = key, .workers = std::move(workers), .label = std::move(label), .window = {}};
+  replica = {.key = key, .workers = std::move(workers), .label = std::move(label), .claim = {}, .window = {}};
   UpdateRoom(replica);
   return replica;
 }
@@ -48,15 +48,8 @@ void ReplicaRegistry::Unassign(Replica& replica, TaskId task) {
   UpdateRoom(replica);
 }
 
-std::vector<ReplicaKey> ReplicaRegistry::IdleOfOtherSize(int64_t stages) const {
-  std::vector<ReplicaKey> idle;
-  // Nearly always all replicas have the same size.
-  if (sizes_.empty() || (sizes_.size() == 1 && sizes_.count(stages) > 0)) return idle;
-  for (const ReplicaKey key : with_room_) {
-    const Replica& replica = replicas_.at(key);
-    if (replica.window.empty() && replica.stages() != stages) idle.push_back(key);
-  }
-  return idle;
+void ReplicaRegistry::ForgetClaims() {
+  for (auto& [key, replica] : replicas_) replica.claim.reset();
 }
 
 size_t ReplicaRegistry::LargestCapacity() const {

@@ -24,6 +24,7 @@ struct Replica {
   ReplicaKey key = 0;
   std::vector<WorkerKey> workers;  // by stage
   std::string label;               // "worker-3 (host:pid)", "worker-3 and worker-4"
+  std::optional<size_t> claim{};   // that it serves (allotment.h)
   std::deque<TaskId> window;       // in the order in which all its stages work on them
 
   int64_t stages() const { return static_cast<int64_t>(workers.size()); }
@@ -45,13 +46,14 @@ class ReplicaRegistry {
   Replica* Find(ReplicaKey key);
   const Replica* Find(ReplicaKey key) const;
 
+  const std::map<ReplicaKey, Replica>& all() const { return replicas_; }
+  void ForgetClaims();
+
   void Assign(Replica& replica, TaskId task);
   void Unassign(Replica& replica, TaskId task);
 
   // Replicas that may get one more task, ascending.
   std::vector<ReplicaKey> WithRoom() const { return {with_room_.begin(), with_room_.end()}; }
-  // Those with nothing to do that do not have `stages` stages.
-  std::vector<ReplicaKey> IdleOfOtherSize(int64_t stages) const;
   size_t LargestCapacity() const;
 
  private:

@@ -94,7 +94,8 @@ std::string_view PhaseName(JobPhase phase) {
 std::string PortableSpec(JobSpec spec) {
   spec.name.clear();
   spec.output.clear();
-  spec.stages = 0;  // nothing depends on it
+  spec.stages = 0;  // nothing depends on these
+  spec.priority = 0;
   return JobSpecToYaml(spec);
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -149,6 +150,39 @@ TEST_P(FaultySimulationTest, StagesChangeNothing) {
     }
   }
   ExpectMoreThan(500, faults);
+  ExpectMoreThan(50, crashes);
+}
+
+// Jobs with models and priorities of their own share the workers, are paused and resumed, and lose
+// workers that are drained; some of them search among the same candidates.
+TEST_P(FaultySimulationTest, SharingChangesNothing) {
+  uint64_t faults = 0;
+  uint64_t crashes = 0;
+  std::map<bool, SimulationResult> quiet;
+  for (const bool same_search : {false, true}) {
+    quiet[same_search] =
+        testing_fakes::Simulate({.workers = 1, .jobs = 3, .same_search = same_search});
+  }
+  for (uint64_t seed = first_; seed < end_; ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 3};
+    options.workers = static_cast<int>(1 + seed % 6);
+    options.same_search = seed % 2 == 0;
+    options.other_models = seed % 3 == 0;
+    options.priorities = seed % 5 < 2;
+    options.interfere = seed % 7 > 1;
+    options.fault_rate = 0.01 * static_cast<double>(seed % 4);
+    options.crash_rate = 0.001 * static_cast<double>(seed % 6);
+    const SimulationResult run = testing_fakes::Simulate(options);
+    faults += run.faults;
+    crashes += run.crashes;
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    for (size_t j = 0; j < run.jobs.size(); ++j) {
+      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
+      ASSERT_EQ(run.jobs[j].population, quiet[options.same_search].jobs[j].population)
+          << "seed " << seed;
+    }
+  }
+  ExpectMoreThan(200, faults);
   ExpectMoreThan(50, crashes);
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -182,14 +183,20 @@ struct OutputDone {
   absl::Status status;
 };
 
+// What the store has for a context (answer_book.h), by subnet.
+struct AnswersRecalled {
+  std::string context;
+  std::vector<std::pair<std::string, EvaluateResult>> answers;
+};
+
 struct Tick {};
 
 using Event = std::variant<WorkerAttached, WorkerLost, WorkerLeft, WorkerHeartbeat, TaskFinished,
-                           JobPrepared, OutputDone, Tick>;
+                           JobPrepared, OutputDone, AnswersRecalled, Tick>;
 
 // ---- Views ----
 
-enum class JobState { kQueued, kRunning, kSucceeded, kFailed, kCancelled };
+enum class JobState { kQueued, kRunning, kPaused, kSucceeded, kFailed, kCancelled };
 bool IsFinal(JobState state);
 
 enum class JobPhase { kLoad, kCalibrate, kInitialize, kSearch, kReform, kEvaluate, kExport };
@@ -246,6 +253,7 @@ struct WorkerView {
   std::string activity;
   double progress = 0;
   int64_t tasks_done = 0;
+  bool draining = false;  // it gets no new tasks
 };
 
 }  // namespace espalier

@@ -28,10 +28,25 @@ const AttachedWorker* WorkerRegistry::Find(WorkerKey key) const {
   return it == workers_.end() ? nullptr : &it->second;
 }
 
+AttachedWorker* WorkerRegistry::FindNumber(uint64_t number) {
+  for (auto& [key, worker] : workers_) {
+    if (worker.number == number) return &worker;
+  }
+  return nullptr;
+}
+
+void WorkerRegistry::Drain(AttachedWorker& worker) {
+  if (worker.draining) return;
+  worker.draining = true;
+  draining_.insert(worker.key);
+  if (!worker.info.stage_address.empty()) --reachable_;
+}
+
 void WorkerRegistry::Remove(WorkerKey key) {
   const auto it = workers_.find(key);
   if (it == workers_.end()) return;
-  if (!it->second.info.stage_address.empty()) --reachable_;
+  Drain(it->second);
+  draining_.erase(key);
   workers_.erase(it);
 }
 

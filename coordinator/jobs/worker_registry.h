@@ -25,6 +25,7 @@ struct AttachedWorker {
   double reported_progress = 0;
   std::string activity;
   int64_t tasks_done = 0;
+  bool draining = false;  // gets no new tasks, and is sent away when it has none
 
   std::string Name() const;   // "worker-3"
   std::string Label() const;  // "worker-3 (host:pid)"
@@ -36,18 +37,24 @@ class WorkerRegistry {
   // Null for a key that is not (or no longer) attached.
   AttachedWorker* Find(WorkerKey key);
   const AttachedWorker* Find(WorkerKey key) const;
+  AttachedWorker* FindNumber(uint64_t number);
   void Remove(WorkerKey key);
+  void Drain(AttachedWorker& worker);
 
   // Keys of workers that were not heard of for `lease`.
   std::vector<WorkerKey> Expired(TimeMs now, TimeMs lease) const;
 
   size_t size() const { return workers_.size(); }
-  size_t reachable() const { return reachable_; }  // those with a stage address
+  // Those that are not draining, and of them those with a stage address.
+  size_t serving() const { return workers_.size() - draining_.size(); }
+  size_t reachable() const { return reachable_; }
+  const std::set<WorkerKey>& draining() const { return draining_; }
   const std::map<WorkerKey, AttachedWorker>& all() const { return workers_; }
 
  private:
   std::map<WorkerKey, AttachedWorker> workers_;
   uint64_t last_number_ = 0;
+  std::set<WorkerKey> draining_;
   size_t reachable_ = 0;
 };
 

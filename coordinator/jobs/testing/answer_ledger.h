@@ -62,6 +62,7 @@ class AnswerLedger {
   std::string CheckAck(const SendAck& ack);
   std::string CheckTask(const SendTask& send);
   std::string CheckAnswer(const TaskFinished& answer, const Actions& actions);
+  bool IsRecalled(const RecordFact& record) const;
   static bool IsOf(const RecordFact& record, const Task& task);
   std::string CheckLeases(const Actions& actions, TimeMs now) const;
   void Hear(const Event& event, TimeMs now);
@@ -77,6 +78,7 @@ class AnswerLedger {
   std::map<JobId, JobPhase> phases_;
   std::map<TaskId, std::string> sent_;  // names of their work
   std::set<std::string> answered_;      // work whose answer was acknowledged
+  std::set<std::vector<double>> known_;  // losses of candidates that were taken once
 };
 
 }  // namespace espalier::testing_fakes

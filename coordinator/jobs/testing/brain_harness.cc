@@ -28,9 +28,17 @@ void BrainHarness::Collect() {
       return task.worker == join.worker && task.epoch != join.epoch;
     });
   }
+  for (const RecordAnswer& record : Taken<RecordAnswer>()) {
+    stored_answers_[record.context].emplace(record.subnet, record.answer);
+  }
   // Carrying these out takes another step, which may ask for more.
   for (const PrepareJob& prepare : Taken<PrepareJob>()) {
     Handle(JobPrepared{.job = prepare.job, .prepared = Prepared(*prepare.spec)});
+  }
+  for (const RecallAnswers& recall : Taken<RecallAnswers>()) {
+    AnswersRecalled recalled{.context = recall.context, .answers = {}};
+    for (const auto& answer : stored_answers_[recall.context]) recalled.answers.push_back(answer);
+    Handle(recalled);
   }
 }
 

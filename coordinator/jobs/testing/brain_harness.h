@@ -77,6 +77,7 @@ class BrainHarness {
   std::vector<SendTask> open_;
   std::vector<SendJoin> joins_;
   std::map<JobId, std::string> populations_;
+  std::map<std::string, std::map<std::string, EvaluateResult>> stored_answers_;  // by context
 };
 
 inline constexpr TimeMs kHarnessLease = 1000;

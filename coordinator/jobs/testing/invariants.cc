@@ -13,8 +13,10 @@ namespace {
 bool Allowed(JobState from, JobState to) {
   if (from == to) return !IsFinal(from);
   if (IsFinal(from)) return false;
-  if (to == JobState::kSucceeded) return from == JobState::kRunning;
-  return to != JobState::kQueued;
+  if (from == JobState::kPaused && to == JobState::kQueued) return true;
+  // A job that is paused finishes what it has in hand.
+  if (to == JobState::kSucceeded) return from != JobState::kQueued;
+  return to != JobState::kQueued && (from != JobState::kPaused || to != JobState::kRunning);
 }
 
 bool IsCandidate(const Work& work) {
@@ -60,6 +62,7 @@ std::string Invariants::Of(const SendJoin& action) {
   last_epoch_ = action.epoch;
   worker.epoch = action.epoch;
   worker.open.clear();
+  worker.model = {};
   const size_t stages = action.stage_addresses.size();
   const auto [it, first] = replicas_.emplace(action.epoch, stages);
   if (first != (action.stage == 0)) return "the stages of a replica joined in disorder";
@@ -69,6 +72,16 @@ std::string Invariants::Of(const SendJoin& action) {
 std::string Invariants::Of(const CloseWorker& action) {
   workers_[action.worker].closed = true;
   return action.status.ok() ? "a stream was closed without a reason" : "";
+}
+
+std::string Invariants::Of(const DismissWorker& action) {
+  WorkerHistory& worker = workers_[action.worker];
+  worker.closed = true;
+  return worker.open.empty() ? "" : "a worker was dismissed that had work to do";
+}
+
+std::string Invariants::Of(const ForgetJob& action) {
+  return jobs_[action.job].released ? "" : "an unfinished job was forgotten";
 }
 
 std::string Invariants::Of(const SendDataSet& action) {
@@ -94,6 +107,10 @@ std::string Invariants::Of(const SendTask& action) {
   tasks_[action.task] = action;
   if (action.last_stage != (action.stage.end() == 2)) return "a task does not reach the last layer";
   if (!worker.open.insert(action.task).second) return "a worker was given a task twice";
+  if (std::holds_alternative<LoadWork>(action.work)) worker.model = action.model;
+  if (worker.model.path != action.model.path || worker.model.precision != action.model.precision) {
+    return "a task names a model that the worker was not told to load";
+  }
   if (worker.open.size() > stages + 1) return "a worker has more tasks than its window";
   if (jobs_[action.job].state != JobState::kRunning) return "a task of a job that does not run";
   const auto* evaluate = std::get_if<EvaluateWork>(&action.work);

@@ -33,13 +33,18 @@ class Invariants {
     bool closed = false;
     std::set<std::string> data_sets;
     std::set<TaskId> open;
+    ModelRef model;  // that it was last told to load
   };
 
   std::string Of(const RecordJob& action);
   std::string Of(const RecordFact& action);
+  std::string Of(const RecordAnswer&) { return ""; }
+  std::string Of(const RecallAnswers&) { return ""; }
+  std::string Of(const ForgetJob& action);
   std::string Of(const SendWelcome& action);
   std::string Of(const SendJoin& action);
   std::string Of(const CloseWorker& action);
+  std::string Of(const DismissWorker& action);
   std::string Of(const SendDataSet& action);
   std::string Of(const SendTask& action);
   std::string Of(const SendCancel& action);

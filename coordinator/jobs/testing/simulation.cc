@@ -186,11 +186,15 @@ class Simulation {
   void Submit(int j) {
     if (unsubmitted_.count(j) == 0) return;
     JobSpec spec = TinySpec(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
+    if (options_.same_search) spec.seed = 100;
+    if (options_.other_models) spec.model = absl::StrCat("/models/", j);
+    if (options_.priorities) spec.priority = j % 3;
     spec.stages = options_.stages;
     Actions actions;
     const absl::StatusOr<JobId> id = brain_->Submit(spec, absl::StrCat("key-", j), now_, &actions);
     index_[*id] = j;
     Store(nullptr, std::move(actions));
+    if (options_.interfere) Interfere(*id);
     if (options_.cancel_one && j == 0) {
       At(Between(0, 1500), [this, job = *id] {
         Actions cancel;
@@ -201,6 +205,47 @@ class Simulation {
       });
     }
   }
+
+  // Somebody at the command line. What is refused because the job has ended is no fault.
+  void Interfere(JobId job) {
+    const auto call = [this](auto what) {
+      Actions actions;
+      what(actions);
+      Store(nullptr, std::move(actions));
+    };
+    for (int i = 0; i < 2; ++i) {
+      const TimeMs pause = Between(0, 2000);
+      At(pause, [=, this] {
+        call([&](Actions& actions) { (void)brain_->Pause(job, now_, &actions); });
+      });
+      At(pause + Between(0, 1000) - now_, [=, this] {
+        call([&](Actions& actions) { (void)brain_->Resume(job, now_, &actions); });
+      });
+    }
+    At(Between(0, 2000), [=, this] {
+      const std::vector<WorkerView> workers = brain_->Workers();
+      if (workers.empty()) return;
+      const uint64_t number = workers[random_.Below(workers.size())].number;
+      call([&](Actions& actions) { (void)brain_->Drain(number, now_, &actions); });
+    });
+    // Whoever paused a job last resumes it in the end.
+    At(now_ + 5000, [=, this] {
+      call([&](Actions& actions) { (void)brain_->Resume(job, now_, &actions); });
+    });
+  }
+
+  void Do(const RecordAnswer& action) {
+    stored_answers_[action.context].emplace(action.subnet, action.answer);
+  }
+  void Do(const RecallAnswers& action) {
+    At(Between(1, 100), [this, action, life = life_] {
+      if (life != life_) return;
+      AnswersRecalled recalled{.context = action.context, .answers = {}};
+      for (const auto& answer : stored_answers_[action.context]) recalled.answers.push_back(answer);
+      Feed(recalled);
+    });
+  }
+  void Do(const ForgetJob&) {}
 
   void Do(const RecordJob& action) {
     unsubmitted_.erase(index_[action.job]);
@@ -271,10 +316,19 @@ class Simulation {
   }
   void Do(const SendWelcome& action) { Down(action); }
   void Do(const SendJoin& action) { Down(action); }
-  void Do(const SendTask& action) { Down(action); }
+  void Do(const SendTask& action) {
+    const auto* evaluate = std::get_if<EvaluateWork>(&action.work);
+    if (evaluate != nullptr && evaluate->data_set == "search" && action.stage.first == 0) {
+      ++result_.candidates;
+    }
+    Down(action);
+  }
   void Do(const SendCancel& action) { Down(action); }
   void Do(const SendDataSet&) {}
   void Do(const SendAck&) {}
+  void Do(const DismissWorker& action) {
+    Do(CloseWorker{.worker = action.worker, .status = absl::CancelledError(action.reason)});
+  }
   void Do(const CloseWorker& action) {
     const WorkerKey key = action.worker;
     At(Between(0, 10), [this, key] {
@@ -429,6 +483,7 @@ class Simulation {
   uint64_t life_ = 0;
   std::map<JobId, StoredJob> store_;
   std::map<JobId, std::string> errors_;
+  std::map<std::string, std::map<std::string, EvaluateResult>> stored_answers_;  // by context
   TimeMs last_commit_ = 0;
   Invariants invariants_;
   AnswerLedger answers_{kLease};

@@ -26,6 +26,11 @@ struct SimulationOptions {
   int workers = 1;
   int jobs = 1;
   int stages = 1;  // of every job
+  bool same_search = false;   // the jobs have the same seed, and so the same candidates
+  bool other_models = false;  // each job has a model of its own
+  bool priorities = false;    // the jobs differ in priority
+  // Jobs are paused and resumed, and workers drained, at random times.
+  bool interfere = false;
   // Probability that something goes wrong at one of the points where it can.
   double fault_rate = 0;
   // Probability that the coordinator dies after a step, before or after the step is stored.
@@ -50,6 +55,7 @@ struct SimulationResult {
   int64_t faults = 0;   // that were injected
   int64_t crashes = 0;  // of the coordinator
   int64_t steps = 0;
+  int64_t candidates = 0;  // tasks that evaluated one
 };
 
 SimulationResult Simulate(const SimulationOptions& options);
