@@ -95,6 +95,47 @@ TEST_F(DurabilityTest, ACancelledJobStaysCancelled) {
   EXPECT_EQ(Json({"get", id})["state"], "cancelled");
 }
 
+TEST_F(DurabilityTest, APausedJobStaysPausedUntilItIsResumed) {
+  StartCoordinator();
+  const std::string id = Json(Job("submit", "out"))["id"];
+  EXPECT_EQ(Json({"pause", id})["state"], "paused");
+  KillCoordinator();
+  StartCoordinator();
+  EXPECT_EQ(Json({"get", id})["state"], "paused");
+  const auto worker = StartWorker("only");
+  EXPECT_EQ(Espalier({"resume", id}).out, "Resumed " + id + "\n");
+  EXPECT_EQ(Espalier({"watch", id}).status, kExitOk);
+  ExpectResultsOnly({"out"});
+}
+
+// Nobody has to evaluate its candidates: the store knows them, also after a restart.
+TEST_F(DurabilityTest, TheSameSearchAgainIsAnsweredFromTheStore) {
+  StartCoordinator();
+  const auto worker = StartWorker("only");
+  const std::string first = Json(Job("submit", "out"))["id"];
+  ASSERT_EQ(Espalier({"watch", first}).status, kExitOk);
+  KillCoordinator();
+  StartCoordinator();
+  const std::string again = Json(Job("submit", "again"))["id"];
+  ASSERT_EQ(Espalier({"watch", again}).status, kExitOk);
+  EXPECT_THAT(coordinator_->err(), HasSubstr("are not evaluated again"));
+  ExpectResultsOnly({"again", "out"});
+}
+
+TEST_F(DurabilityTest, ADeletedJobIsGoneForGoodAndItsResultStays) {
+  StartCoordinator();
+  const auto worker = StartWorker("only");
+  const std::string id = Json(Job("submit", "out"))["id"];
+  ASSERT_EQ(Espalier({"watch", id}).status, kExitOk);
+  EXPECT_EQ(Json({"delete", id})["deleted"], id);
+  KillCoordinator();
+  StartCoordinator();
+  EXPECT_EQ(Json({"list"})["jobs"].size(), 0u);
+  EXPECT_NE(Json(Job("submit", "more"))["id"], id);
+  EXPECT_EQ(Espalier({"drain", "worker-1"}).status, kExitOk);
+  EXPECT_EQ(worker->Wait(), 0);
+}
+
 TEST_F(DurabilityTest, ATextThatChangedMeanwhileFailsTheJob) {
   StartCoordinator();
   const std::string id = Json(Job("submit", "out"))["id"];

@@ -69,6 +69,30 @@ class GrpcJobClient final : public JobClient {
     return Call<v1::Job>(&v1::JobService::Stub::CancelJob, request);
   }
 
+  absl::StatusOr<v1::Job> Pause(const std::string& id) override {
+    v1::PauseJobRequest request;
+    request.set_id(id);
+    return Call<v1::Job>(&v1::JobService::Stub::PauseJob, request);
+  }
+
+  absl::StatusOr<v1::Job> Resume(const std::string& id) override {
+    v1::ResumeJobRequest request;
+    request.set_id(id);
+    return Call<v1::Job>(&v1::JobService::Stub::ResumeJob, request);
+  }
+
+  absl::Status Delete(const std::string& id) override {
+    v1::DeleteJobRequest request;
+    request.set_id(id);
+    return Call<v1::DeleteJobResponse>(&v1::JobService::Stub::DeleteJob, request).status();
+  }
+
+  absl::Status Drain(const std::string& worker) override {
+    v1::DrainWorkerRequest request;
+    request.set_id(worker);
+    return Call<v1::DrainWorkerResponse>(&v1::JobService::Stub::DrainWorker, request).status();
+  }
+
   absl::StatusOr<v1::ListWorkersResponse> Workers() override {
     return Call<v1::ListWorkersResponse>(&v1::JobService::Stub::ListWorkers,
                                          v1::ListWorkersRequest());

@@ -39,6 +39,10 @@ class JobClient {
   virtual absl::StatusOr<v1::Job> Get(const std::string& id) = 0;
   virtual absl::StatusOr<v1::ListJobsResponse> List() = 0;
   virtual absl::StatusOr<v1::Job> Cancel(const std::string& id) = 0;
+  virtual absl::StatusOr<v1::Job> Pause(const std::string& id) = 0;
+  virtual absl::StatusOr<v1::Job> Resume(const std::string& id) = 0;
+  virtual absl::Status Delete(const std::string& id) = 0;
+  virtual absl::Status Drain(const std::string& worker) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> Workers() = 0;
 
   // Calls `on_event` for every event with a number above `after_event`, until the stream ends (OK),

@@ -44,6 +44,12 @@ TEST(JobClientTest, CallsReachTheCoordinator) {
   EXPECT_EQ(client->Cancel("job-1")->id(), "job-1");
   EXPECT_THAT(coordinator.cancelled(), ElementsAre("job-1"));
   EXPECT_EQ(client->Workers()->workers(0).id(), "worker-1");
+  EXPECT_EQ(client->Pause("job-1")->id(), "job-1");
+  EXPECT_EQ(client->Resume("job-1")->id(), "job-1");
+  EXPECT_TRUE(client->Delete("job-1").ok());
+  EXPECT_TRUE(client->Drain("worker-1").ok());
+  EXPECT_THAT(coordinator.changes(),
+              ElementsAre("pause job-1", "resume job-1", "delete job-1", "drain worker-1"));
 }
 
 TEST(JobClientTest, TheCoordinatorsErrorsArriveAsTheyAre) {

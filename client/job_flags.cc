@@ -64,6 +64,13 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
                   "fewest whose memory it fits)")
       ->option_text("S")
       ->group("Job");
+  command
+      .add_option(
+          "--priority", flags.priority,
+          "Among a coordinator's jobs: those with a higher one come first, equal ones share "
+          "the workers (-100 to 100, default 0)")
+      ->option_text("N")
+      ->group("Job");
   command.add_option("--generations", flags.generations, "Generations of the search (default 50)")
       ->option_text("N")
       ->group("Search effort");
@@ -104,6 +111,7 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
   Override(flags.ratio, spec.ratio);
   Override(flags.seed, spec.seed);
   Override(flags.stages, spec.stages);
+  Override(flags.priority, spec.priority);
   Override(flags.generations, spec.search.generations);
   Override(flags.sequence_length, spec.sequence_length);
   Override(flags.calibration_sequences, spec.calibration_sequences);

@@ -27,6 +27,7 @@ struct JobFlags {
   std::optional<double> ratio;
   std::optional<uint64_t> seed;
   std::optional<int64_t> stages;
+  std::optional<int64_t> priority;
   std::optional<int64_t> generations;
   std::optional<int64_t> population;
   std::optional<int64_t> sequence_length;

@@ -88,6 +88,7 @@ std::string WorkersTable(const v1::ListWorkersResponse& workers) {
       absl::StrAppend(&device, " (", Truncate(Printable(worker.device_name()), 40), ")");
     }
     std::string doing = worker.activity().empty() ? "idle" : Printable(worker.activity());
+    if (worker.draining()) doing = absl::StrCat("draining: ", doing);
     if (worker.progress() > 0) {
       absl::StrAppend(&doing, " ", FormatPercent(worker.progress()));
     }
@@ -135,7 +136,8 @@ Json WorkerToJson(const v1::Worker& worker) {
           {"memory_bytes", worker.memory_bytes()},
           {"activity", TextOrNull(worker.activity())},
           {"progress", worker.progress()},
-          {"tasks_done", worker.tasks_done()}};
+          {"tasks_done", worker.tasks_done()},
+          {"draining", worker.draining()}};
 }
 
 Json EventToJson(const v1::JobEvent& event) {

@@ -35,7 +35,8 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.get_formatter()->column_width(32);
   for (const auto add : {&AddRunCommand, &AddSubmitCommand, &AddListCommand, &AddGetCommand,
-                         &AddWatchCommand, &AddCancelCommand, &AddResultCommand, &AddWorkersCommand,
+                         &AddWatchCommand, &AddCancelCommand, &AddPauseCommand, &AddResumeCommand,
+                         &AddResultCommand, &AddDeleteCommand, &AddWorkersCommand, &AddDrainCommand,
                          &AddEvalCommand, &AddPlanCommand, &AddVersionCommand}) {
     add(app, line);
   }

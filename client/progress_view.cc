@@ -120,6 +120,8 @@ std::string_view StateName(v1::JobState state) {
       return "queued";
     case v1::JOB_STATE_RUNNING:
       return "running";
+    case v1::JOB_STATE_PAUSED:
+      return "paused";
     case v1::JOB_STATE_SUCCEEDED:
       return "succeeded";
     case v1::JOB_STATE_FAILED:

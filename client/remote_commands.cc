@@ -138,6 +138,34 @@ void AddJobCommand(CLI::App& app, CommandLine& line, const char* name, const cha
       [&line, id, act] { line.action = [&line, id, act] { return act(line, *id); }; });
 }
 
+// Changes a job's state and shows what became of it.
+int ChangeJob(const CommandLine& line, const std::string& id,
+              absl::StatusOr<v1::Job> (JobClient::*call)(const std::string&), const char* done) {
+  return WithCoordinator(line, [&](JobClient& client) -> absl::Status {
+    ESPALIER_ASSIGN_OR_RETURN(const v1::Job job, (client.*call)(id));
+    if (line.json) {
+      PrintJson(JobToJson(job));
+    } else {
+      PrintText(absl::StrCat(done, " ", job.id(), "\n"));
+    }
+    return absl::OkStatus();
+  });
+}
+
+// Sends a job or a worker away: there is nothing left to show but its id.
+int Remove(const CommandLine& line, const std::string& id,
+           absl::Status (JobClient::*call)(const std::string&), const char* key, const char* done) {
+  return WithCoordinator(line, [&](JobClient& client) -> absl::Status {
+    ESPALIER_RETURN_IF_ERROR((client.*call)(id));
+    if (line.json) {
+      PrintJson({{key, id}});
+    } else {
+      PrintText(absl::StrCat(done, " ", id, "\n"));
+    }
+    return absl::OkStatus();
+  });
+}
+
 // A command without arguments that makes one call and shows the answer.
 template <typename Response>
 void AddTableCommand(CLI::App& app, CommandLine& line, const char* name, const char* what,
@@ -229,16 +257,52 @@ void AddCancelCommand(CLI::App& app, CommandLine& line) {
   AddJobCommand(app, line, "cancel", "Cancel a job; nothing of it stays", "Print the job as JSON",
                 "Example:\n  espalier cancel JOB",
                 [](const CommandLine& line, const std::string& id) {
-                  return WithCoordinator(line, [&](JobClient& client) -> absl::Status {
-                    ESPALIER_ASSIGN_OR_RETURN(const v1::Job job, client.Cancel(id));
-                    if (line.json) {
-                      PrintJson(JobToJson(job));
-                    } else {
-                      PrintText(absl::StrCat("Cancelled ", job.id(), "\n"));
-                    }
-                    return absl::OkStatus();
-                  });
+                  return ChangeJob(line, id, &JobClient::Cancel, "Cancelled");
                 });
+}
+
+void AddPauseCommand(CLI::App& app, CommandLine& line) {
+  AddJobCommand(app, line, "pause", "Give a job no more workers for now", "Print the job as JSON",
+                "What its workers have in hand is finished; then they are free for other jobs. The "
+                "job\nstays paused, also when the coordinator is started again, until `espalier "
+                "resume`.\n\nExample:\n  espalier pause JOB",
+                [](const CommandLine& line, const std::string& id) {
+                  return ChangeJob(line, id, &JobClient::Pause, "Paused");
+                });
+}
+
+void AddResumeCommand(CLI::App& app, CommandLine& line) {
+  AddJobCommand(app, line, "resume", "Let a paused job go on", "Print the job as JSON",
+                "Example:\n  espalier resume JOB",
+                [](const CommandLine& line, const std::string& id) {
+                  return ChangeJob(line, id, &JobClient::Resume, "Resumed");
+                });
+}
+
+void AddDeleteCommand(CLI::App& app, CommandLine& line) {
+  AddJobCommand(app, line, "delete", "Forget a job that has ended; its result folder stays",
+                "Print {\"deleted\": ID}", "Example:\n  espalier delete JOB",
+                [](const CommandLine& line, const std::string& id) {
+                  return Remove(line, id, &JobClient::Delete, "deleted", "Deleted");
+                });
+}
+
+void AddDrainCommand(CLI::App& app, CommandLine& line) {
+  CLI::App* command = app.add_subcommand("drain", "Let a worker finish what it has, then end");
+  command->footer(
+      "Before maintenance of its machine: it gets no new tasks, and its program ends with status 0 "
+      "when\nit has none. To have it back, start it again.\n\nExample:\n  espalier drain worker-3");
+  auto id = std::make_shared<std::string>();
+  command->add_option("worker", *id, "The worker's id, as `espalier workers` shows it")
+      ->option_text("ID")
+      ->required();
+  AddCoordinatorFlag(*command, line);
+  AddJsonFlag(*command, line, "Print {\"draining\": ID}");
+  command->callback([&line, id] {
+    line.action = [&line, id] {
+      return Remove(line, *id, &JobClient::Drain, "draining", "Draining");
+    };
+  });
 }
 
 void AddResultCommand(CLI::App& app, CommandLine& line) {

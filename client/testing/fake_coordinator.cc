@@ -105,6 +105,42 @@ grpc::Status FakeCoordinator::CancelJob(grpc::ServerContext*, const v1::CancelJo
   return status_;
 }
 
+grpc::Status FakeCoordinator::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
+                                       v1::Job* response) {
+  MutexLock lock(&mutex_);
+  changes_.push_back("pause " + request->id());
+  *response = job_;
+  return status_;
+}
+
+grpc::Status FakeCoordinator::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request,
+                                        v1::Job* response) {
+  MutexLock lock(&mutex_);
+  changes_.push_back("resume " + request->id());
+  *response = job_;
+  return status_;
+}
+
+grpc::Status FakeCoordinator::DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request,
+                                        v1::DeleteJobResponse*) {
+  MutexLock lock(&mutex_);
+  changes_.push_back("delete " + request->id());
+  return status_;
+}
+
+grpc::Status FakeCoordinator::DrainWorker(grpc::ServerContext*,
+                                          const v1::DrainWorkerRequest* request,
+                                          v1::DrainWorkerResponse*) {
+  MutexLock lock(&mutex_);
+  changes_.push_back("drain " + request->id());
+  return status_;
+}
+
+std::vector<std::string> FakeCoordinator::changes() const {
+  MutexLock lock(&mutex_);
+  return changes_;
+}
+
 grpc::Status FakeCoordinator::ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                                           v1::ListWorkersResponse* response) {
   MutexLock lock(&mutex_);

@@ -38,6 +38,7 @@ class FakeCoordinator final : public v1::JobService::Service {
   std::vector<uint64_t> watched_after() const;  // `after_event` of every WatchJob
   std::vector<v1::SubmitJobRequest> submitted() const;
   std::vector<std::string> cancelled() const;
+  std::vector<std::string> changes() const;  // "pause job-1", "drain worker-1", …
 
  private:
   grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request,
@@ -50,6 +51,14 @@ class FakeCoordinator final : public v1::JobService::Service {
                         grpc::ServerWriter<v1::JobEvent>* writer) override;
   grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request,
                          v1::Job* response) override;
+  grpc::Status PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
+                        v1::Job* response) override;
+  grpc::Status ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request,
+                         v1::Job* response) override;
+  grpc::Status DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request,
+                         v1::DeleteJobResponse*) override;
+  grpc::Status DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest* request,
+                           v1::DrainWorkerResponse*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse* response) override;
 
@@ -61,6 +70,7 @@ class FakeCoordinator final : public v1::JobService::Service {
   std::vector<uint64_t> watched_after_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SubmitJobRequest> submitted_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> changes_ ABSL_GUARDED_BY(mutex_);
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -143,10 +143,10 @@ struct ForgetJob {
   JobId job = 0;
 };
 
-using Action = std::variant<RecordJob, RecordFact, RecordAnswer, RecallAnswers, ForgetJob, SendWelcome, SendJoin, CloseWorker,
-                            DismissWorker, SendDataSet,
-                            SendTask, SendCancel, SendAck, PrepareJob, AppendPopulation,
-                            FinishOutput, ReleaseJob, PublishEvent>;
+using Action =
+    std::variant<RecordJob, RecordFact, RecordAnswer, RecallAnswers, ForgetJob, SendWelcome,
+                 SendJoin, CloseWorker, DismissWorker, SendDataSet, SendTask, SendCancel, SendAck,
+                 PrepareJob, AppendPopulation, FinishOutput, ReleaseJob, PublishEvent>;
 using Actions = std::vector<Action>;
 
 // One step of the brain: when it happens and where its actions go, in order.

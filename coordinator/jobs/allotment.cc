@@ -125,9 +125,8 @@ class Allotter {
   }
 
   bool Helps(const Workers& replica, size_t c) const {
-    return std::any_of(replica.begin(), replica.end(), [&](WorkerKey worker) {
-      return claims_[c].eligible.count(worker) > 0;
-    });
+    return std::any_of(replica.begin(), replica.end(),
+                       [&](WorkerKey worker) { return claims_[c].eligible.count(worker) > 0; });
   }
 
   const std::vector<Claim>& claims_;

@@ -98,9 +98,7 @@ class AllotmentPropertyTest : public ::testing::TestWithParam<unsigned> {
  protected:
   std::mt19937 random_{GetParam()};
 
-  int Draw(int first, int last) {
-    return std::uniform_int_distribution<int>(first, last)(random_);
-  }
+  int Draw(int first, int last) { return std::uniform_int_distribution<int>(first, last)(random_); }
 
   std::vector<Claim> DrawClaims(WorkerKey workers) {
     std::vector<Claim> claims(Draw(0, 5));

@@ -24,8 +24,7 @@ AnswerBook::Page AnswerBook::Open(const std::string& context) {
 void AnswerBook::Add(const std::string& context,
                      std::vector<std::pair<std::string, EvaluateResult>> answers) {
   const auto page = pages_.find(context);
-  const std::shared_ptr<KnownAnswers> known =
-      page == pages_.end() ? nullptr : page->second.lock();
+  const std::shared_ptr<KnownAnswers> known = page == pages_.end() ? nullptr : page->second.lock();
   if (known == nullptr) return;
   for (auto& [subnet, answer] : answers) known->emplace(subnet, std::move(answer));
 }

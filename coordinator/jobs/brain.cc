@@ -39,9 +39,8 @@ void Brain::Restore(StoredJob job, TimeMs now, Actions* actions) {
   const Step step{.now = now, .actions = actions};
   last_job_ = std::max(last_job_, job.id);
   if (!job.idempotency_key.empty()) submissions_[job.idempotency_key] = job.id;
-  auto machine =
-      std::make_unique<JobMachine>(job.id, std::make_shared<const JobSpec>(std::move(job.spec)),
-                                   job.created, surroundings_);
+  auto machine = std::make_unique<JobMachine>(
+      job.id, std::make_shared<const JobSpec>(std::move(job.spec)), job.created, surroundings_);
   const JobId id = job.id;
   machine->Resume(step, std::move(job));
   active_[id] = std::move(machine);
@@ -78,8 +77,7 @@ absl::StatusOr<JobId> Brain::Submit(const JobSpec& spec, const std::string& idem
   const auto shared_spec = std::make_shared<const JobSpec>(spec);
   actions->push_back(RecordJob{
       .job = id, .spec = shared_spec, .idempotency_key = idempotency_key, .created = now});
-  active_[id] =
-      std::make_unique<JobMachine>(id, shared_spec, now, surroundings_);
+  active_[id] = std::make_unique<JobMachine>(id, shared_spec, now, surroundings_);
   active_[id]->Start(step);
   Settle(step);
   return id;
@@ -142,8 +140,8 @@ absl::Status Brain::Delete(JobId job, Actions* actions) {
 absl::Status Brain::Drain(uint64_t number, TimeMs now, Actions* actions) {
   AttachedWorker* worker = workers_.FindNumber(number);
   if (worker == nullptr) {
-    return absl::NotFoundError(absl::StrCat("there is no worker-", number,
-                                            "; `espalier workers` lists those attached"));
+    return absl::NotFoundError(
+        absl::StrCat("there is no worker-", number, "; `espalier workers` lists those attached"));
   }
   workers_.Drain(*worker);
   reallot_ = true;

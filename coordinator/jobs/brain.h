@@ -19,6 +19,7 @@
 #ifndef ESPALIER_COORDINATOR_JOBS_BRAIN_H_
 #define ESPALIER_COORDINATOR_JOBS_BRAIN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -56,6 +57,8 @@ class Brain {
 
   // Before anything else, with what a store kept: jobs that ended (with their view), and such that
   // go on. Actions ask for the latters' preparation.
+  // `last_job`: the highest number that any job ever had.
+  void RestoreLastJob(JobId last_job) { last_job_ = std::max(last_job_, last_job); }
   void RestoreFinished(const JobView& view, const std::string& idempotency_key);
   void Restore(StoredJob job, TimeMs now, Actions* actions);
 
@@ -69,8 +72,8 @@ class Brain {
   std::optional<JobId> FindSubmission(const std::string& idempotency_key) const;
   // Nothing happens to a job that is finished. NOT_FOUND for an unknown one.
   absl::Status Cancel(JobId job, const std::string& reason, TimeMs now, Actions* actions);
-  // A paused job keeps what it has and gets no new tasks until it is resumed, also across a restart.
-  // NOT_FOUND for an unknown job; FAILED_PRECONDITION for one that has ended.
+  // A paused job keeps what it has and gets no new tasks until it is resumed, also across a
+  // restart. NOT_FOUND for an unknown job; FAILED_PRECONDITION for one that has ended.
   absl::Status Pause(JobId job, TimeMs now, Actions* actions);
   absl::Status Resume(JobId job, TimeMs now, Actions* actions);
   // Forgets a job that has ended. Its result stays. FAILED_PRECONDITION before that.
@@ -177,9 +180,9 @@ class Brain {
   const JobSurroundings surroundings_;
   WorkerRegistry workers_;
   ReplicaRegistry replicas_;
-  std::set<WorkerKey> loose_;   // workers whose replica was dissolved
-  bool choose_stages_ = false;  // workers or jobs changed in a way that may matter for that
-  bool reallot_ = false;        // workers or replicas did
+  std::set<WorkerKey> loose_;          // workers whose replica was dissolved
+  bool choose_stages_ = false;         // workers or jobs changed in a way that may matter for that
+  bool reallot_ = false;               // workers or replicas did
   std::vector<JobStanding> standing_;  // when the workers were last allotted
   std::vector<ClaimOfJobs> claims_;
   std::vector<Allotted> planned_;  // replicas to be formed when their workers are idle

@@ -198,8 +198,8 @@ void Brain::Dispatch(const Step& step) {
   }
 }
 
-// Of the jobs that the replica is there for: the highest priority first; within one, what ends a job
-// before what goes on with a search; and of searches the one that has had least.
+// Of the jobs that the replica is there for: the highest priority first; within one, what ends a
+// job before what goes on with a search; and of searches the one that has had least.
 std::vector<JobMachine*> Brain::Candidates(const Replica& replica) {
   std::vector<JobMachine*> jobs;
   for (const JobId id : claims_[*replica.claim].jobs) {
@@ -211,9 +211,8 @@ std::vector<JobMachine*> Brain::Candidates(const Replica& replica) {
     return std::tuple(-job->priority(), job->searching(), had);
   };
   if (jobs.size() > 1) {
-    std::stable_sort(jobs.begin(), jobs.end(), [&](const JobMachine* a, const JobMachine* b) {
-      return rank(a) < rank(b);
-    });
+    std::stable_sort(jobs.begin(), jobs.end(),
+                     [&](const JobMachine* a, const JobMachine* b) { return rank(a) < rank(b); });
   }
   return jobs;
 }

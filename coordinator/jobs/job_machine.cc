@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kLoadUnits = 100;  // percent
 constexpr int kMostLostLinks = 10;
-constexpr int kMostRecalled = 64;  // in one step: what is evaluated goes on meanwhile
+constexpr int kMostRecalled = 64;         // in one step: what is evaluated goes on meanwhile
 constexpr size_t kUnlimited = 1'000'000;  // more than there are; sums do not overflow
 
 std::string KindName(const Work& work) {
@@ -44,9 +44,7 @@ absl::Status WrongKind() {
 
 JobMachine::JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created,
                        const JobSurroundings& surroundings)
-    : reporter_(id, std::move(spec), created),
-      surroundings_(surroundings),
-      phase_start_(created) {}
+    : reporter_(id, std::move(spec), created), surroundings_(surroundings), phase_start_(created) {}
 
 void JobMachine::Start(const Step& step) {
   reporter_.StartPhase(step, JobPhase::kLoad, kLoadUnits, "percent", "submitted");
@@ -208,8 +206,8 @@ const EvaluateResult* JobMachine::Known(const WorkItem& item) const {
   const auto* work = std::get_if<EvaluateWork>(&item.work);
   if (work == nullptr || !searching() || known_ == nullptr) return nullptr;
   const auto it = known_->find(item.subnet);
-  const bool good = it != known_->end() &&
-                    CheckEvaluation(it->second, *work, job_->search.sequence_length).ok();
+  const bool good =
+      it != known_->end() && CheckEvaluation(it->second, *work, job_->search.sequence_length).ok();
   return good ? &it->second : nullptr;
 }
 

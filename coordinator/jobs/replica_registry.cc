@@ -14,7 +14,11 @@ Replica& ReplicaRegistry::Form(std::vector<WorkerKey> workers, std::string label
   const ReplicaKey key = ++last_key_;
   ++sizes_[workers.size()];
   Replica& replica = replicas_[key];
-  replica = {.key = key, .workers = std::move(workers), .label = std::move(label), .claim = {}, .window = {}};
+  replica = {.key = key,
+             .workers = std::move(workers),
+             .label = std::move(label),
+             .claim = {},
+             .window = {}};
   UpdateRoom(replica);
   return replica;
 }

@@ -18,10 +18,10 @@ class TaskShares {
   void Rest(JobId job);  // takes no part for now
   void Leave(JobId job) { shares_.erase(job); }
 
-  void Given(JobId job);                    // a task was assigned
-  void Ended(JobId job);                    // it was answered, or came back
-  void Worked(JobId job, double seconds);   // a replica was busy with a task for so long
-  int64_t open(JobId job) const;            // tasks assigned
+  void Given(JobId job);                   // a task was assigned
+  void Ended(JobId job);                   // it was answered, or came back
+  void Worked(JobId job, double seconds);  // a replica was busy with a task for so long
+  int64_t open(JobId job) const;           // tasks assigned
   // Replica-seconds that the job has had, and will have had when its open tasks take as long as the
   // others did.
   double Seconds(JobId job) const;

@@ -15,8 +15,8 @@ namespace espalier {
 // One piece of work, through all attempts at it.
 struct WorkItem {
   Work work;
-  int64_t index = 0;  // what the job knows it by: a candidate's slot, a measurement, …
-  int64_t units = 1;  // of the phase's progress
+  int64_t index = 0;     // what the job knows it by: a candidate's slot, a measurement, …
+  int64_t units = 1;     // of the phase's progress
   std::string subnet{};  // a candidate's Fingerprint
   // Needs the calibration statistics: goes to a replica that has them, while there is one (but when
   // that failed, to any other, which has to compute them first).

@@ -22,6 +22,11 @@ class FullStore : public JobStore {
   absl::StatusOr<std::vector<std::string>> Events(uint64_t) override {
     return std::vector<std::string>();
   }
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Answers(
+      const std::string&) override {
+    return std::vector<std::pair<std::string, std::string>>();
+  }
+  absl::StatusOr<uint64_t> LastJob() override { return 0; }
   uint64_t life() const override { return 1; }
 
   std::atomic<int> stored = 0;

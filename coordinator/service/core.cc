@@ -100,7 +100,9 @@ void CoordinatorCore::Shutdown() {
 absl::Status CoordinatorCore::Restore() {
   if (store_ == nullptr) return absl::OkStatus();
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<StoredJobRow> rows, store_->Jobs());
+  ESPALIER_ASSIGN_OR_RETURN(const JobId last_job, store_->LastJob());
   MutexLock lock(&mutex_);
+  brain_.RestoreLastJob(last_job);
   for (const StoredJobRow& row : rows) ESPALIER_RETURN_IF_ERROR(RestoreJob(row));
   return absl::OkStatus();
 }
@@ -159,6 +161,12 @@ StoreBatch CoordinatorCore::BatchOf(const Actions& actions) const {
                               .number = event->number,
                               .bytes = EventMessage(*event, start_unix_ms_).SerializeAsString(),
                               .final = IsFinal(event->state)});
+    } else if (const auto* answer = std::get_if<RecordAnswer>(&action)) {
+      batch.answers.push_back({.context = answer->context,
+                               .subnet = answer->subnet,
+                               .bytes = AnswerBytes(answer->answer)});
+    } else if (const auto* forgotten = std::get_if<ForgetJob>(&action)) {
+      batch.deleted.push_back(forgotten->job);
     }
   }
   return batch;
@@ -278,18 +286,58 @@ absl::StatusOr<v1::Job> CoordinatorCore::Get(const std::string& id) const {
   return Message(job);
 }
 
-absl::StatusOr<v1::Job> CoordinatorCore::Cancel(const std::string& id) {
-  ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+absl::Status CoordinatorCore::Ask(const Request& request) {
   uint64_t ticket = 0;
   {
     MutexLock lock(&mutex_);
+    ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
     Actions actions;
-    ESPALIER_RETURN_IF_ERROR(brain_.Cancel(job, "cancelled by a client", Now(), &actions));
+    ESPALIER_RETURN_IF_ERROR(request(brain_, Now(), &actions));
     ticket = Settle(std::move(actions));
   }
-  ESPALIER_RETURN_IF_ERROR(AwaitStored(ticket));
+  return AwaitStored(ticket);
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::AskOf(const std::string& id, const JobRequest& request) {
+  ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  ESPALIER_RETURN_IF_ERROR(Ask([&](Brain& brain, TimeMs now, Actions* actions) {
+    return request(brain, job, now, actions);
+  }));
   MutexLock lock(&mutex_);
   return Message(job);
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::Cancel(const std::string& id) {
+  return AskOf(id, [](Brain& brain, JobId job, TimeMs now, Actions* actions) {
+    return brain.Cancel(job, "cancelled by a client", now, actions);
+  });
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::Pause(const std::string& id) {
+  return AskOf(id, [](Brain& brain, JobId job, TimeMs now, Actions* actions) {
+    return brain.Pause(job, now, actions);
+  });
+}
+
+absl::StatusOr<v1::Job> CoordinatorCore::Resume(const std::string& id) {
+  return AskOf(id, [](Brain& brain, JobId job, TimeMs now, Actions* actions) {
+    return brain.Resume(job, now, actions);
+  });
+}
+
+absl::StatusOr<v1::DeleteJobResponse> CoordinatorCore::Delete(const std::string& id) {
+  ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
+  ESPALIER_RETURN_IF_ERROR(
+      Ask([job](Brain& brain, TimeMs, Actions* actions) { return brain.Delete(job, actions); }));
+  return v1::DeleteJobResponse();
+}
+
+absl::StatusOr<v1::DrainWorkerResponse> CoordinatorCore::Drain(const std::string& worker) {
+  ESPALIER_ASSIGN_OR_RETURN(const uint64_t number, ParseWorkerName(worker));
+  ESPALIER_RETURN_IF_ERROR(Ask([number](Brain& brain, TimeMs now, Actions* actions) {
+    return brain.Drain(number, now, actions);
+  }));
+  return v1::DrainWorkerResponse();
 }
 
 v1::ListJobsResponse CoordinatorCore::ListJobs() const {
@@ -380,6 +428,38 @@ void CoordinatorCore::Do(const SendJoin& action) {
 void CoordinatorCore::Do(const CloseWorker& action) {
   spdlog::warn("a worker's stream is closed: {}", std::string(action.status.message()));
   CloseStream(action.worker, action.status);
+}
+
+void CoordinatorCore::Do(const DismissWorker& action) {
+  spdlog::info("a worker is dismissed: {}", action.reason);
+  v1::CoordinatorMessage message;
+  message.mutable_dismissal()->set_reason(action.reason);
+  SendTo(action.worker, std::move(message));
+  CloseStream(action.worker, absl::OkStatus());
+}
+
+void CoordinatorCore::Do(const ForgetJob& action) {
+  logs_.Remove(action.job);
+  archived_.erase(action.job);
+}
+
+void CoordinatorCore::Do(const RecallAnswers& action) {
+  if (store_ == nullptr) return;
+  preparer_.Post([this, context = action.context] {
+    const auto rows = store_->Answers(context);
+    if (!rows.ok()) {
+      // They are only worth time.
+      spdlog::warn("stored answers cannot be read: {}", std::string(rows.status().message()));
+      return;
+    }
+    AnswersRecalled recalled{.context = context, .answers = {}};
+    recalled.answers.reserve(rows->size());
+    for (const auto& [subnet, bytes] : *rows) {
+      absl::StatusOr<EvaluateResult> answer = AnswerFromBytes(bytes);
+      if (answer.ok()) recalled.answers.emplace_back(subnet, *std::move(answer));
+    }
+    Feed(recalled);
+  });
 }
 
 void CoordinatorCore::Do(const SendDataSet& action) {

@@ -10,6 +10,7 @@
 #define ESPALIER_COORDINATOR_SERVICE_CORE_H_
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -78,6 +79,10 @@ class CoordinatorCore : public StatusSource {
   absl::StatusOr<v1::Job> Submit(const v1::SubmitJobRequest& request);
   absl::StatusOr<v1::Job> Get(const std::string& id) const;
   absl::StatusOr<v1::Job> Cancel(const std::string& id);
+  absl::StatusOr<v1::Job> Pause(const std::string& id);
+  absl::StatusOr<v1::Job> Resume(const std::string& id);
+  absl::StatusOr<v1::DeleteJobResponse> Delete(const std::string& id);
+  absl::StatusOr<v1::DrainWorkerResponse> Drain(const std::string& worker);
   v1::ListJobsResponse ListJobs() const;
   v1::ListWorkersResponse ListWorkers() const;
   absl::Status Follow(const std::string& id, uint64_t after, std::shared_ptr<EventSink> sink);
@@ -105,12 +110,22 @@ class CoordinatorCore : public StatusSource {
   // Stores and carries out, in its turn; at once without a store. Returns the committer's ticket.
   uint64_t Settle(Actions actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status AwaitStored(uint64_t ticket);
+  // Lets the brain do something that a client asks for, and waits until it is stored.
+  using Request = std::function<absl::Status(Brain& brain, TimeMs now, Actions* actions)>;
+  absl::Status Ask(const Request& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  using JobRequest = std::function<absl::Status(Brain& brain, JobId job, TimeMs now, Actions*)>;
+  absl::StatusOr<v1::Job> AskOf(const std::string& id, const JobRequest& request)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   StoreBatch BatchOf(const Actions& actions) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RestoreJob(const StoredJobRow& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status LoadEvents(JobId job) const ABSL_LOCKS_EXCLUDED(mutex_);
   void CarryOut(const Actions& actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const RecordJob&) {}  // stored already
   void Do(const RecordFact&) {}
+  void Do(const RecordAnswer&) {}
+  void Do(const RecallAnswers& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const ForgetJob& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Do(const DismissWorker& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const SendWelcome& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const SendJoin& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Do(const CloseWorker& action) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

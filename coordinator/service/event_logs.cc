@@ -49,6 +49,8 @@ void EventLogs::Forget(const EventSink* sink) {
   following_.erase(it);
 }
 
+void EventLogs::Remove(JobId job) { logs_.erase(job); }
+
 void EventLogs::EndAll(const absl::Status& status) {
   following_.clear();
   for (auto& [job, log] : logs_) {

@@ -33,6 +33,8 @@ class EventLogs {
   // Offers the events with numbers above `after`, and those to come. Requires a known job.
   void Follow(JobId job, uint64_t after, std::shared_ptr<EventSink> sink);
   void Forget(const EventSink* sink);
+  // A job that has ended.
+  void Remove(JobId job);
   void EndAll(const absl::Status& status);
   // Those of a job so far; none for an unknown one.
   std::vector<std::shared_ptr<const v1::JobEvent>> Events(JobId job) const;

@@ -75,6 +75,32 @@ grpc::Status JobServiceImpl::CancelJob(grpc::ServerContext* context,
       gate_->Check(*context), [&] { return core_->Cancel(request->id()); }, response);
 }
 
+grpc::Status JobServiceImpl::PauseJob(grpc::ServerContext* context,
+                                      const v1::PauseJobRequest* request, v1::Job* response) {
+  return Answer<v1::Job>(
+      gate_->Check(*context), [&] { return core_->Pause(request->id()); }, response);
+}
+
+grpc::Status JobServiceImpl::ResumeJob(grpc::ServerContext* context,
+                                       const v1::ResumeJobRequest* request, v1::Job* response) {
+  return Answer<v1::Job>(
+      gate_->Check(*context), [&] { return core_->Resume(request->id()); }, response);
+}
+
+grpc::Status JobServiceImpl::DeleteJob(grpc::ServerContext* context,
+                                       const v1::DeleteJobRequest* request,
+                                       v1::DeleteJobResponse* response) {
+  return Answer<v1::DeleteJobResponse>(
+      gate_->Check(*context), [&] { return core_->Delete(request->id()); }, response);
+}
+
+grpc::Status JobServiceImpl::DrainWorker(grpc::ServerContext* context,
+                                         const v1::DrainWorkerRequest* request,
+                                         v1::DrainWorkerResponse* response) {
+  return Answer<v1::DrainWorkerResponse>(
+      gate_->Check(*context), [&] { return core_->Drain(request->id()); }, response);
+}
+
 grpc::Status JobServiceImpl::ListWorkers(grpc::ServerContext* context,
                                          const v1::ListWorkersRequest*,
                                          v1::ListWorkersResponse* response) {

@@ -100,6 +100,20 @@ std::string JournalBytes(const JournalEntry& entry, int64_t unix_ms) {
   return message.SerializeAsString();
 }
 
+std::string AnswerBytes(const EvaluateResult& answer) {
+  v1::TaskResult message;
+  WriteOutcome(answer, &message);
+  return message.evaluate().SerializeAsString();
+}
+
+absl::StatusOr<EvaluateResult> AnswerFromBytes(const std::string& bytes) {
+  v1::TaskResult message;
+  if (!message.mutable_evaluate()->ParseFromString(bytes)) {
+    return absl::DataLossError("a stored answer is damaged");
+  }
+  return std::get<EvaluateResult>(OutcomeFromMessage(message));
+}
+
 absl::StatusOr<JournalEntry> JournalFromBytes(const std::string& bytes, int64_t unix_ms) {
   v1::JournalEntry message;
   JournalEntry entry;

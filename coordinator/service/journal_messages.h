@@ -17,6 +17,10 @@ std::string JournalBytes(const JournalEntry& entry, int64_t unix_ms);
 // DATA_LOSS for bytes that are no entry.
 absl::StatusOr<JournalEntry> JournalFromBytes(const std::string& bytes, int64_t unix_ms);
 
+// A candidate's losses.
+std::string AnswerBytes(const EvaluateResult& answer);
+absl::StatusOr<EvaluateResult> AnswerFromBytes(const std::string& bytes);
+
 // An unfinished job, and one that ended, from what the store has of it.
 absl::StatusOr<StoredJob> StoredJobFromRow(const StoredJobRow& row, int64_t unix_ms);
 absl::StatusOr<JobView> FinishedJobFromRow(const StoredJobRow& row, int64_t unix_ms);

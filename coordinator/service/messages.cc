@@ -72,6 +72,8 @@ v1::JobState StateMessage(JobState state) {
       return v1::JOB_STATE_QUEUED;
     case JobState::kRunning:
       return v1::JOB_STATE_RUNNING;
+    case JobState::kPaused:
+      return v1::JOB_STATE_PAUSED;
     case JobState::kSucceeded:
       return v1::JOB_STATE_SUCCEEDED;
     case JobState::kFailed:
@@ -249,8 +251,8 @@ void WriteOutcome(const Outcome& outcome, v1::TaskResult* result) {
 }
 
 JobState StateFromMessage(v1::JobState state) {
-  for (const JobState known :
-       {JobState::kRunning, JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
+  for (const JobState known : {JobState::kRunning, JobState::kPaused, JobState::kSucceeded,
+                               JobState::kFailed, JobState::kCancelled}) {
     if (StateMessage(known) == state) return known;
   }
   return JobState::kQueued;
@@ -282,15 +284,25 @@ ResultView ResultFromMessage(const v1::Result& message) {
 
 std::string JobName(JobId job) { return absl::StrCat("job-", job); }
 
-absl::StatusOr<JobId> ParseJobName(const std::string& name) {
-  JobId id = 0;
+namespace {
+
+absl::StatusOr<uint64_t> ParseName(const std::string& name, const std::string& kind) {
+  uint64_t number = 0;
   absl::string_view digits = name;
-  if (absl::ConsumePrefix(&digits, "job-") && absl::SimpleAtoi(digits, &id) &&
-      JobName(id) == name) {
-    return id;
+  if (absl::ConsumePrefix(&digits, kind + "-") && absl::SimpleAtoi(digits, &number) &&
+      absl::StrCat(kind, "-", number) == name) {
+    return number;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("\"", Utf8(name), "\" is no job id; ids look like job-1"));
+      absl::StrCat("\"", Utf8(name), "\" is no ", kind, " id; ids look like ", kind, "-1"));
+}
+
+}  // namespace
+
+absl::StatusOr<JobId> ParseJobName(const std::string& name) { return ParseName(name, "job"); }
+
+absl::StatusOr<uint64_t> ParseWorkerName(const std::string& name) {
+  return ParseName(name, "worker");
 }
 
 WorkerInfo InfoFromMessage(const v1::Hello& hello) {
@@ -401,6 +413,7 @@ v1::Worker WorkerMessage(const WorkerView& view) {
   message.set_tasks_done(view.tasks_done);
   message.set_stage(static_cast<int32_t>(view.stage));
   message.set_stages(static_cast<int32_t>(view.stages));
+  message.set_draining(view.draining);
   return message;
 }
 

@@ -18,6 +18,7 @@ namespace espalier {
 // "job-7", and back: INVALID_ARGUMENT, saying how ids look, for anything else.
 std::string JobName(JobId job);
 absl::StatusOr<JobId> ParseJobName(const std::string& name);
+absl::StatusOr<uint64_t> ParseWorkerName(const std::string& name);
 
 WorkerInfo InfoFromMessage(const v1::Hello& hello);
 WorkerHeartbeat HeartbeatFromMessage(WorkerKey worker, const v1::Heartbeat& heartbeat);

@@ -407,6 +407,79 @@ TEST_F(ServerTest, CancellingStopsTheWorkersAndLeavesNothing) {
   EXPECT_THAT(Names(folder_), UnorderedElementsAre("model", "train.txt", "test.txt"));
 }
 
+TEST_F(ServerTest, APausedJobFinishesItsTasksAndGoesOnWhenItIsResumed) {
+  const auto worker = Worker(kIsCandidate);
+  const std::string id = SubmitTiny().id();
+  const v1::Task first = *worker->WaitForHeldTask();
+  const v1::Task second = *worker->WaitForHeldTask();
+  v1::Job job;
+  {
+    grpc::ClientContext context;
+    v1::PauseJobRequest request;
+    request.set_id(id);
+    ASSERT_TRUE(jobs_->PauseJob(&context, request, &job).ok());
+  }
+  EXPECT_EQ(job.state(), v1::JOB_STATE_PAUSED);
+  worker->Answer(first);
+  worker->Answer(second);
+  EXPECT_TRUE(worker->WaitForAck(second.id()));
+  EXPECT_EQ(Get(id).state(), v1::JOB_STATE_PAUSED);
+  {
+    grpc::ClientContext context;
+    v1::ResumeJobRequest request;
+    request.set_id(id);
+    ASSERT_TRUE(jobs_->ResumeJob(&context, request, &job).ok());
+  }
+  EXPECT_EQ(job.state(), v1::JOB_STATE_RUNNING);
+  EXPECT_TRUE(worker->WaitForHeldTask().has_value());
+}
+
+TEST_F(ServerTest, AJobThatHasEndedIsDeletedWithItsEvents) {
+  const auto remove = [this](const std::string& id) {
+    grpc::ClientContext context;
+    v1::DeleteJobRequest request;
+    request.set_id(id);
+    v1::DeleteJobResponse response;
+    return jobs_->DeleteJob(&context, request, &response);
+  };
+  const std::string id = SubmitTiny().id();
+  EXPECT_EQ(remove(id).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  ASSERT_TRUE(Cancel(id).ok());
+  EXPECT_TRUE(remove(id).ok());
+  EXPECT_EQ(remove(id).error_code(), grpc::StatusCode::NOT_FOUND);
+  grpc::ClientContext context;
+  v1::WatchJobRequest watch;
+  watch.set_id(id);
+  const auto reader = jobs_->WatchJob(&context, watch);
+  v1::JobEvent event;
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(SubmitTiny().id(), "job-2");
+}
+
+TEST_F(ServerTest, ADrainedWorkerIsSentAwayWhenItHasFinished) {
+  const auto worker = Worker(kIsCandidate);
+  const std::string id = SubmitTiny().id();
+  const v1::Task first = *worker->WaitForHeldTask();
+  const v1::Task second = *worker->WaitForHeldTask();
+  const auto drain = [this](const std::string& name) {
+    grpc::ClientContext context;
+    v1::DrainWorkerRequest request;
+    request.set_id(name);
+    v1::DrainWorkerResponse response;
+    return jobs_->DrainWorker(&context, request, &response);
+  };
+  ASSERT_TRUE(drain("worker-1").ok());
+  worker->Answer(first);
+  worker->Answer(second);
+  const auto end = worker->WaitForEnd();
+  ASSERT_TRUE(end.has_value());
+  EXPECT_TRUE(end->ok()) << end->error_message();
+  EXPECT_EQ(worker->dismissal(), "it was drained");
+  EXPECT_EQ(drain("worker-1").error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(drain("Peter").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
 TEST_F(ServerTest, ASecondSubmissionWithTheSameKeyIsTheSameJob) {
   const std::string yaml = JobSpecToYaml(TinyFolderJob(folder_, "result"));
   v1::Job first;

@@ -51,8 +51,8 @@ class Families {
 
 std::vector<std::pair<std::string, double>> JobsByState(const std::vector<JobView>& jobs) {
   std::vector<std::pair<std::string, double>> counts;
-  for (const JobState state : {JobState::kQueued, JobState::kRunning, JobState::kSucceeded,
-                               JobState::kFailed, JobState::kCancelled}) {
+  for (const JobState state : {JobState::kQueued, JobState::kRunning, JobState::kPaused,
+                               JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
     double count = 0;
     for (const JobView& job : jobs) count += job.state == state ? 1 : 0;
     counts.emplace_back(JobStateName(state), count);

@@ -89,7 +89,8 @@ Json WorkerJson(const WorkerView& view) {
           {"threads", view.info.threads},
           {"activity", view.activity},
           {"progress", view.progress},
-          {"tasks_done", view.tasks_done}};
+          {"tasks_done", view.tasks_done},
+          {"draining", view.draining}};
 }
 
 Json HistoryJson(const std::vector<JobEventView>& events) {
@@ -155,6 +156,8 @@ std::string_view JobStateName(JobState state) {
       return "queued";
     case JobState::kRunning:
       return "running";
+    case JobState::kPaused:
+      return "paused";
     case JobState::kSucceeded:
       return "succeeded";
     case JobState::kFailed:

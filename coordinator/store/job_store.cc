@@ -86,6 +86,8 @@ class SqliteJobStore : public JobStore {
       for (const StoreBatch::Job& job : batch.jobs) Insert(job);
       for (const StoreBatch::Fact& fact : batch.facts) Insert(fact);
       for (const StoreBatch::Event& event : batch.events) Insert(event);
+      for (const StoreBatch::Answer& answer : batch.answers) Insert(answer);
+      for (const uint64_t job : batch.deleted) Delete(job);
       transaction.commit();
       return absl::OkStatus();
     });
@@ -116,6 +118,34 @@ class SqliteJobStore : public JobStore {
         [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::StatusOr<std::vector<std::string>> {
           return Blobs("SELECT event FROM events WHERE job = ? ORDER BY number", job);
         });
+  }
+
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Answers(
+      const std::string& context) override {
+    using Rows = std::vector<std::pair<std::string, std::string>>;
+    MutexLock lock(&mutex_);
+    return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::StatusOr<Rows> {
+      SQLite::Statement select(database_,
+                               "SELECT subnet, answer FROM answers WHERE context = (SELECT id "
+                               "FROM contexts WHERE context = ?)");
+      select.bind(1, context);
+      Rows rows;
+      while (select.executeStep()) {
+        rows.emplace_back(select.getColumn(0).getString(), Blob(select.getColumn(1)));
+      }
+      return rows;
+    });
+  }
+
+  absl::StatusOr<uint64_t> LastJob() override {
+    MutexLock lock(&mutex_);
+    return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::StatusOr<uint64_t> {
+      return static_cast<uint64_t>(
+          database_
+              .execAndGet("SELECT MAX(COALESCE((SELECT MAX(id) FROM jobs), 0), "
+                          "COALESCE((SELECT MAX(last_job) FROM deleted), 0))")
+              .getInt64());
+    });
   }
 
   uint64_t life() const override { return life_; }
@@ -150,12 +180,36 @@ class SqliteJobStore : public JobStore {
     BindBlob(insert, 3, event.bytes);
     insert.exec();
     if (!event.final) return;
+    Run("UPDATE jobs SET final = 1 WHERE id = ?", Signed(event.job));
+    Run("DELETE FROM facts WHERE job = ?", Signed(event.job));
+  }
+
+  void Insert(const StoreBatch::Answer& answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    Run("INSERT OR IGNORE INTO contexts (context) VALUES (?)", answer.context);
+    SQLite::Statement insert(database_,
+                             "INSERT OR IGNORE INTO answers (context, subnet, answer) VALUES "
+                             "((SELECT id FROM contexts WHERE context = ?), ?, ?)");
+    insert.bind(1, answer.context);
+    insert.bind(2, answer.subnet);
+    BindBlob(insert, 3, answer.bytes);
+    insert.exec();
+  }
+
+  void Delete(uint64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (const char* sql :
-         {"UPDATE jobs SET final = 1 WHERE id = ?", "DELETE FROM facts WHERE job = ?"}) {
-      SQLite::Statement statement(database_, sql);
-      statement.bind(1, Signed(event.job));
-      statement.exec();
+         {"DELETE FROM facts WHERE job = ?", "DELETE FROM events WHERE job = ?",
+          "DELETE FROM jobs WHERE id = ?", "DELETE FROM deleted WHERE last_job < ?",
+          "INSERT INTO deleted SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM deleted)"}) {
+      Run(sql, Signed(job));
     }
+  }
+
+  // A statement with one parameter and no result.
+  template <typename Value>
+  void Run(const char* sql, const Value& value) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    SQLite::Statement statement(database_, sql);
+    statement.bind(1, value);
+    statement.exec();
   }
 
   std::vector<std::string> Blobs(const char* sql, uint64_t job)

@@ -1,9 +1,12 @@
 // What a coordinator keeps on disk: jobs, their journals and their events, in one SQLite database.
 //
-// Format (schema version 1, PRAGMA user_version), docs/store.md:
+// Format (schema version 2, PRAGMA user_version), docs/store.md:
 //   jobs(id, spec, idempotency_key, created_unix_ms, final, staging)
 //   facts(job, number, fact)    of unfinished jobs: coordinator/jobs/journal.h as messages
 //   events(job, number, event)  espalier.v1.JobEvent, numbered from 1
+//   answers(context, subnet, answer)  losses of candidates, for all jobs
+//   contexts(id, context)       what those depend on
+//   deleted(last_job)           the highest number that a deleted job had
 //   lives(life)                 one row for each start
 // It holds bytes; what they mean is the caller's business.
 //
@@ -16,6 +19,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,11 +46,20 @@ struct StoreBatch {
     std::string bytes;
     bool final = false;  // the job ended with it: its facts are not needed any more
   };
+  struct Answer {
+    std::string context;
+    std::string subnet;
+    std::string bytes;
+  };
   std::vector<Job> jobs;
   std::vector<Fact> facts;
   std::vector<Event> events;
+  std::vector<Answer> answers;    // one that is there already stays
+  std::vector<uint64_t> deleted;  // jobs to be forgotten; last
 
-  bool empty() const { return jobs.empty() && facts.empty() && events.empty(); }
+  bool empty() const {
+    return jobs.empty() && facts.empty() && events.empty() && answers.empty() && deleted.empty();
+  }
 };
 
 struct StoredJobRow {
@@ -75,6 +88,12 @@ class JobStore {
   virtual absl::StatusOr<std::vector<StoredJobRow>> Jobs() = 0;  // by id
   // The bytes of a job's events, from number 1.
   virtual absl::StatusOr<std::vector<std::string>> Events(uint64_t job) = 0;
+
+  // Everything that is stored for a context, as pairs of subnet and bytes.
+  virtual absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Answers(
+      const std::string& context) = 0;
+  // The highest number that any job ever had, deleted ones too; 0: none.
+  virtual absl::StatusOr<uint64_t> LastJob() = 0;
 
   // How often the store was opened, this time included.
   virtual uint64_t life() const = 0;

@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "coordinator/store/schema.h"
+
 namespace espalier {
 namespace {
 
@@ -17,7 +19,9 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 const std::string kBytes("\0\xff\x01 bytes", 9);
 
@@ -97,6 +101,66 @@ TEST_F(JobStoreTest, FactsOfAJobThatEndedAreDropped) {
   EXPECT_EQ(rows[0].last_event, "last");
   EXPECT_FALSE(rows[1].final);
   EXPECT_THAT(rows[1].facts, ElementsAre("two"));
+}
+
+TEST_F(JobStoreTest, AnswersAreKeptByContextAndTheFirstOneStays) {
+  {
+    const auto store = Open();
+    StoreBatch batch;
+    batch.answers = {{.context = "a", .subnet = "1", .bytes = kBytes},
+                     {.context = "a", .subnet = "2", .bytes = "two"},
+                     {.context = "b", .subnet = "1", .bytes = "other"}};
+    ASSERT_TRUE(store->Commit(batch).ok());
+    batch.answers = {{.context = "a", .subnet = "1", .bytes = "late"}};
+    ASSERT_TRUE(store->Commit(batch).ok());
+  }
+  const auto store = Open();
+  EXPECT_THAT(*store->Answers("a"), UnorderedElementsAre(Pair("1", kBytes), Pair("2", "two")));
+  EXPECT_THAT(*store->Answers("b"), ElementsAre(Pair("1", "other")));
+  EXPECT_THAT(*store->Answers("c"), IsEmpty());
+}
+
+TEST_F(JobStoreTest, OfADeletedJobNothingStaysButItsNumber) {
+  {
+    const auto store = Open();
+    EXPECT_EQ(*store->LastJob(), 0u);
+    for (const uint64_t id : {1, 2, 3}) ASSERT_TRUE(store->Commit(NewJob(id, "")).ok());
+    StoreBatch batch;
+    batch.facts = {{.job = 3, .bytes = "fact"}};
+    ASSERT_TRUE(store->Commit(batch).ok());
+    StoreBatch deletion;
+    deletion.deleted = {3, 2};
+    ASSERT_TRUE(store->Commit(deletion).ok());
+    EXPECT_EQ(*store->LastJob(), 3u);
+  }
+  const auto store = Open();
+  EXPECT_THAT(*store->Jobs(), SizeIs(1));
+  EXPECT_THAT(*store->Events(3), IsEmpty());
+  EXPECT_EQ(*store->LastJob(), 3u);
+  ASSERT_TRUE(store->Commit(NewJob(4, "")).ok());
+  EXPECT_EQ(*store->LastJob(), 4u);
+}
+
+TEST_F(JobStoreTest, AStoreOfTheFirstVersionIsBroughtUpToDate) {
+  fs::create_directories(folder_);
+  {
+    SQLite::Database database((folder_ / "coordinator.db").string(),
+                              SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    database.exec(kMigrations[0]);
+    database.exec("PRAGMA user_version = 1");
+    database.exec("INSERT INTO jobs VALUES (7, 'spec', 'key', 5, 0, '/staging')");
+    database.exec("INSERT INTO facts VALUES (7, 1, 'fact')");
+    database.exec("INSERT INTO events VALUES (7, 1, 'event')");
+  }
+  const auto store = Open();
+  const auto rows = store->Jobs();
+  ASSERT_THAT(*rows, SizeIs(1));
+  EXPECT_EQ(rows->front().job.idempotency_key, "key");
+  EXPECT_THAT(rows->front().facts, ElementsAre("fact"));
+  EXPECT_EQ(*store->LastJob(), 7u);
+  StoreBatch batch;
+  batch.answers = {{.context = "a", .subnet = "1", .bytes = "one"}};
+  EXPECT_TRUE(store->Commit(batch).ok());
 }
 
 TEST_F(JobStoreTest, EveryLifeHasItsNumber) {

@@ -35,6 +35,19 @@ CREATE TABLE events (
 ) WITHOUT ROWID;
 CREATE TABLE lives (life INTEGER PRIMARY KEY AUTOINCREMENT);
 )",
+    R"(
+CREATE TABLE contexts (
+  id INTEGER PRIMARY KEY,
+  context TEXT NOT NULL UNIQUE
+);
+CREATE TABLE answers (
+  context INTEGER NOT NULL REFERENCES contexts(id),
+  subnet TEXT NOT NULL,
+  answer BLOB NOT NULL,
+  PRIMARY KEY (context, subnet)
+) WITHOUT ROWID;
+CREATE TABLE deleted (last_job INTEGER NOT NULL);
+)",
 };
 
 // In one transaction. FAILED_PRECONDITION when the database is newer than this program. May throw

@@ -134,7 +134,7 @@ std::unique_ptr<FollowedJob> FaultTest::Submit(const JobSpec& spec) {
 
 std::map<std::string, std::string> FaultTest::Undisturbed(JobSpec spec) {
   spec.stages = 0;
-  spec.output = (results() / "undisturbed").string();
+  spec.output = (results() / absl::StrCat("undisturbed-", spec.seed)).string();
   const fs::path file = folder_ / "undisturbed.yaml";
   WriteTestFile(file, JobSpecToYaml(spec));
   const Finished run = Espalier({"run", file.string(), "--threads", "1"});
@@ -173,11 +173,14 @@ bool FaultTest::AwaitInstant(const FollowedJob& job, FaultProxy& way,
 }
 
 void FaultTest::Disturb(const std::function<void(Member&)>& inject) {
-  const std::map<std::string, std::string> expected = Undisturbed(Spec("undisturbed"));
   int faults = 0;
   for (int jobs = 1; faults < kFaults && !HasFailure(); ++jobs) {
     const std::string name = absl::StrCat("disturbed-", jobs);
-    const std::unique_ptr<FollowedJob> job = Submit(Spec(name));
+    // The coordinator would know the answers to a search that it has seen before.
+    JobSpec spec = Spec(name);
+    spec.seed += jobs;
+    const std::map<std::string, std::string> expected = Undisturbed(spec);
+    const std::unique_ptr<FollowedJob> job = Submit(spec);
     while (faults < kFaults && !HasFailure()) {
       Member& member = RandomMember();
       if (!AwaitInstant(*job, *member.proxy, FaultProxy::Direction::kToTarget, 1500)) break;

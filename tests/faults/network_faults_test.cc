@@ -94,11 +94,13 @@ class WatcherFaultsTest : public FaultTest {
         FaultProxy::Start(coordinator_address());
     ASSERT_TRUE(way.ok()) << way.status();
     coordinator_for_clients_ = (*way)->address();
-    const std::map<std::string, std::string> expected = Undisturbed(Spec("undisturbed"));
     int faults = 0;
     for (int jobs = 1; faults < kFaults && !HasFailure(); ++jobs) {
       const std::string name = absl::StrCat("disturbed-", jobs);
-      const std::unique_ptr<FollowedJob> job = Submit(Spec(name));
+      JobSpec spec = Spec(name);
+      spec.seed += jobs;  // as in FaultTest::Disturb
+      const std::map<std::string, std::string> expected = Undisturbed(spec);
+      const std::unique_ptr<FollowedJob> job = Submit(spec);
       // Events come to some hundred bytes each.
       while (faults < kFaults && AwaitInstant(*job, **way, Direction::kToClient, 2000)) {
         inject(**way);

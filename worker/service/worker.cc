@@ -178,6 +178,10 @@ class WorkerImpl : public Worker {
       runner_.Cancel(message.cancel().task_id());
     } else if (message.has_ack()) {
       runner_.Acknowledge(message.ack().task_id());
+    } else if (message.has_dismissal()) {
+      spdlog::info("the coordinator sends this worker away: {}", message.dismissal().reason());
+      MutexLock lock(&mutex_);
+      stopping_ = true;  // the stream ends now
     } else if (message.has_join()) {
       // In this order: what then fails for want of the old stages is not reported any more.
       runner_.BeginEpoch(message.join().epoch());

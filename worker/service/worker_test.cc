@@ -254,6 +254,18 @@ TEST_F(WorkerTest, RefusedByVersionItDoesNotTryAgain) {
   EXPECT_EQ(coordinator.streams(), 1);
 }
 
+TEST_F(WorkerTest, DismissedItEndsWithoutAnError) {
+  ScriptedCoordinator coordinator;
+  const auto worker = StartWorker(coordinator.address());
+  ASSERT_TRUE(coordinator.WaitForStreams(1));
+  v1::CoordinatorMessage message;
+  message.mutable_dismissal()->set_reason("it was drained");
+  coordinator.Send(message);
+  coordinator.DropStream();
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(coordinator.streams(), 1);
+}
+
 TEST_F(WorkerTest, RefusedForAMomentItTriesAgain) {
   ScriptedCoordinator coordinator({.refusal = absl::UnavailableError("starting up")});
   const auto worker = StartWorker(coordinator.address());

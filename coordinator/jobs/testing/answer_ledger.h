@@ -76,8 +76,8 @@ class AnswerLedger {
   std::map<JobId, int64_t> stored_;
   std::map<TaskId, Promise> promises_;
   std::map<JobId, JobPhase> phases_;
-  std::map<TaskId, std::string> sent_;  // names of their work
-  std::set<std::string> answered_;      // work whose answer was acknowledged
+  std::map<TaskId, std::string> sent_;   // names of their work
+  std::set<std::string> answered_;       // work whose answer was acknowledged
   std::set<std::vector<double>> known_;  // losses of candidates that were taken once
 };
 

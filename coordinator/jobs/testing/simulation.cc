@@ -215,12 +215,10 @@ class Simulation {
     };
     for (int i = 0; i < 2; ++i) {
       const TimeMs pause = Between(0, 2000);
-      At(pause, [=, this] {
-        call([&](Actions& actions) { (void)brain_->Pause(job, now_, &actions); });
-      });
-      At(pause + Between(0, 1000) - now_, [=, this] {
-        call([&](Actions& actions) { (void)brain_->Resume(job, now_, &actions); });
-      });
+      At(pause,
+         [=, this] { call([&](Actions& actions) { (void)brain_->Pause(job, now_, &actions); }); });
+      At(pause + Between(0, 1000) - now_,
+         [=, this] { call([&](Actions& actions) { (void)brain_->Resume(job, now_, &actions); }); });
     }
     At(Between(0, 2000), [=, this] {
       const std::vector<WorkerView> workers = brain_->Workers();
@@ -229,9 +227,8 @@ class Simulation {
       call([&](Actions& actions) { (void)brain_->Drain(number, now_, &actions); });
     });
     // Whoever paused a job last resumes it in the end.
-    At(now_ + 5000, [=, this] {
-      call([&](Actions& actions) { (void)brain_->Resume(job, now_, &actions); });
-    });
+    At(now_ + 5000,
+       [=, this] { call([&](Actions& actions) { (void)brain_->Resume(job, now_, &actions); }); });
   }
 
   void Do(const RecordAnswer& action) {

@@ -25,7 +25,7 @@ struct SimulationOptions {
   uint64_t seed = 0;
   int workers = 1;
   int jobs = 1;
-  int stages = 1;  // of every job
+  int stages = 1;             // of every job
   bool same_search = false;   // the jobs have the same seed, and so the same candidates
   bool other_models = false;  // each job has a model of its own
   bool priorities = false;    // the jobs differ in priority

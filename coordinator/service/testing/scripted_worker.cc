@@ -121,6 +121,7 @@ void ScriptedWorker::Read() {
     if (message.has_task() && options_.hold(message.task())) held_.push_back(message.task());
     if (message.has_cancel()) cancelled_.insert(message.cancel().task_id());
     if (message.has_ack()) acknowledged_.insert(message.ack().task_id());
+    if (message.has_dismissal()) dismissal_ = message.dismissal().reason();
     if (message.has_data_set()) data_sets_.insert(message.data_set().hash());
     changed_.NotifyAll();
   }
@@ -251,6 +252,11 @@ grpc::Status ScriptedWorker::Upload(const v1::Task& task, const std::string& nam
 std::set<std::string> ScriptedWorker::data_sets() const {
   MutexLock lock(&mutex_);
   return data_sets_;
+}
+
+std::string ScriptedWorker::dismissal() const {
+  MutexLock lock(&mutex_);
+  return dismissal_;
 }
 
 }  // namespace espalier

@@ -55,6 +55,7 @@ class ScriptedWorker {
                       const std::function<void(v1::ArtifactChunk&)>& spoil = {});
 
   std::set<std::string> data_sets() const;
+  std::string dismissal() const;  // its reason; empty: none came
 
  private:
   void Read();
@@ -76,6 +77,7 @@ class ScriptedWorker {
   std::set<uint64_t> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::set<uint64_t> acknowledged_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> data_sets_ ABSL_GUARDED_BY(mutex_);
+  std::string dismissal_ ABSL_GUARDED_BY(mutex_);
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);
   bool beating_ ABSL_GUARDED_BY(mutex_) = true;
   std::thread reader_;
