@@ -286,12 +286,14 @@ function drawCurve(figureNode, history) {
 // ---- Workers ----
 
 function workerCard(worker) {
-  const machine = [worker.device, worker.device_name, plural(worker.threads, 'thread'),
+  const machine = [worker.stages > 1 ? `stage ${worker.stage + 1} of ${worker.stages}` : '',
+                   worker.device, worker.device_name, plural(worker.threads, 'thread'),
                    worker.memory_bytes > 0 ? bytes(worker.memory_bytes) : ''];
   return make('div', {class: 'card'},
       make('div', {class: 'row'}, make('span', {class: 'name grow'}, worker.name),
            make('span', {class: 'quiet'}, worker.id)),
-      make('div', {}, worker.activity || 'idle'), bar(worker.progress, worker.name),
+      make('div', {}, worker.draining ? `draining: ${worker.activity || 'idle'}`
+                                      : worker.activity || 'idle'), bar(worker.progress, worker.name),
       make('div', {class: 'quiet number'},
            `${plural(worker.tasks_done, 'task')} done · ${machine.filter((part) => part).join(', ')}`));
 }

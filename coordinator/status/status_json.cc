@@ -90,7 +90,9 @@ Json WorkerJson(const WorkerView& view) {
           {"activity", view.activity},
           {"progress", view.progress},
           {"tasks_done", view.tasks_done},
-          {"draining", view.draining}};
+          {"draining", view.draining},
+          {"stage", view.stage},
+          {"stages", view.stages}};
 }
 
 Json HistoryJson(const std::vector<JobEventView>& events) {

@@ -85,7 +85,10 @@ TEST(StatusJsonTest, WorkersSayWhatTheyDo) {
                                                            {"threads", 2},
                                                            {"activity", "evaluates"},
                                                            {"progress", 0.5},
-                                                           {"tasks_done", 9}}}));
+                                                           {"tasks_done", 9},
+                                                           {"draining", false},
+                                                           {"stage", 0},
+                                                           {"stages", 1}}}));
 }
 
 TEST(StatusJsonTest, OfManyJobsTheUnfinishedAndTheNewestAreShown) {
