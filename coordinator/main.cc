@@ -44,8 +44,9 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->option_text("DIR")
       ->capture_default_str();
   app.add_option("--status-listen", flags.status_listen,
-                 "Address of the status page, its JSON and metrics (HTTP): HOST:PORT or "
-                 "[IPV6]:PORT (port 0: any free one); none: no such thing")
+                 "Address of the status page, its JSON and metrics (HTTP on this machine, "
+                 "HTTPS with --tls-cert elsewhere): HOST:PORT or [IPV6]:PORT (port 0: any free "
+                 "one); none: no such thing")
       ->capture_default_str();
   app.add_option("--heartbeat-ms", flags.heartbeat_ms, "How often workers report, in milliseconds")
       ->check(CLI::Range(1, 3600 * 1000))
@@ -60,23 +61,24 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", std::string(kVersion));
 }
 
-// Nothing is encrypted there, whatever the other listener has.
-absl::Status CheckStatusReach(const Flags& flags) {
-  if (flags.status_listen == kNoStatus || flags.security.insecure) return absl::OkStatus();
+absl::Status CheckStatusReach(const Flags& flags, const CoordinatorSecurity& security) {
+  if (flags.status_listen == kNoStatus || security.insecure) return absl::OkStatus();
   ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(flags.status_listen));
   if (address.IsLoopback()) return absl::OkStatus();
+  const bool authenticated = security.client_tokens.has_value() ||
+                             (security.tls.has_value() && !security.tls->client_ca.empty());
+  if (security.tls.has_value() && authenticated) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "--status-listen " + flags.status_listen +
-      " can be reached from other machines, and the status endpoint is neither encrypted nor "
-      "authenticated; listen on 127.0.0.1 (a reverse proxy or an SSH tunnel can lead there), or "
-      "add "
-      "--insecure if the network is trusted");
+      " can be reached from other machines: that needs --tls-cert and --tls-key, and "
+      "--tls-client-ca or --token-file; or listen on 127.0.0.1 (an SSH tunnel can lead there), or "
+      "add --insecure if the network is trusted");
 }
 
 absl::Status Serve(const Flags& flags) {
-  ESPALIER_RETURN_IF_ERROR(CheckStatusReach(flags));
   absl::StatusOr<CoordinatorSecurity> security = ReadAndLogSecurity(flags.security);
   if (!security.ok()) return security.status();
+  ESPALIER_RETURN_IF_ERROR(CheckStatusReach(flags, *security));
   // Before any thread exists, so that all of them leave these signals to sigwait.
   sigset_t signals;
   sigemptyset(&signals);

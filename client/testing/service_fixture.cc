@@ -9,8 +9,8 @@
 
 namespace espalier {
 
-void ServiceTest::StartCoordinator() {
-  std::string& address = environment_["ESPALIER_COORDINATOR"];
+std::vector<std::string> ServiceTest::CoordinatorCommand() {
+  const std::string& address = environment_["ESPALIER_COORDINATOR"];
   std::vector<std::string> command = {ESPALIER_COORDINATOR_PROGRAM,
                                       "--listen",
                                       address.empty() ? "127.0.0.1:0" : address,
@@ -19,13 +19,17 @@ void ServiceTest::StartCoordinator() {
                                       "--state",
                                       state().string()};
   command.insert(command.end(), coordinator_flags_.begin(), coordinator_flags_.end());
-  coordinator_ = std::make_unique<Process>(command, environment_);
+  return command;
+}
+
+void ServiceTest::StartCoordinator() {
+  coordinator_ = std::make_unique<Process>(CoordinatorCommand(), environment_);
   constexpr std::string_view kBefore = "listening on ";
   ASSERT_TRUE(coordinator_->WaitForError(kBefore)) << coordinator_->err();
   ASSERT_TRUE(coordinator_->WaitForError("\n"));
   const std::string log = coordinator_->err();
   const size_t begin = log.find(kBefore) + kBefore.size();
-  address = log.substr(begin, log.find('\n', begin) - begin);
+  environment_["ESPALIER_COORDINATOR"] = log.substr(begin, log.find('\n', begin) - begin);
 }
 
 void ServiceTest::KillCoordinator() {

@@ -19,6 +19,8 @@ class ServiceTest : public CliTest {
   // On any free port at first, later on the same one; always with the same state folder. Sets
   // ESPALIER_COORDINATOR for the programs.
   void StartCoordinator();
+  // What it is started with.
+  std::vector<std::string> CoordinatorCommand();
   void KillCoordinator();
   // Returns when it is attached.
   std::unique_ptr<Process> StartWorker(const std::string& name);

@@ -44,6 +44,11 @@ absl::Status Committer::Wait(uint64_t ticket) {
                    trouble_.empty() ? std::string("; try again") : absl::StrCat(": ", trouble_)));
 }
 
+std::string Committer::trouble() const {
+  MutexLock lock(&mutex_);
+  return trouble_;
+}
+
 void Committer::Finish() {
   {
     MutexLock lock(&mutex_);
@@ -67,6 +72,8 @@ void Committer::Run() {
       Append(std::move(step.batch.jobs), &all.jobs);
       Append(std::move(step.batch.facts), &all.facts);
       Append(std::move(step.batch.events), &all.events);
+      Append(std::move(step.batch.answers), &all.answers);
+      Append(std::move(step.batch.deleted), &all.deleted);
     }
     if (!CommitAll(all)) return;
     for (const Step& step : steps) carry_out_(step.actions);

@@ -32,6 +32,8 @@ class Committer {
   uint64_t Add(Actions actions, StoreBatch batch);
   // Until that step was stored and carried out. UNAVAILABLE, with the reason, if it takes too long.
   absl::Status Wait(uint64_t ticket);
+  // Why nothing can be stored at present; empty: all is well.
+  std::string trouble() const;
   // Stores what can be stored, then ends the thread.
   void Finish();
 
@@ -46,7 +48,7 @@ class Committer {
 
   JobStore* const store_;
   const std::function<void(const Actions&)> carry_out_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar changed_;
   std::vector<Step> pending_ ABSL_GUARDED_BY(mutex_);
   uint64_t added_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -20,9 +20,11 @@ JobEventView EventView(const v1::JobEvent& event) {
 }  // namespace
 
 StatusSnapshot CoordinatorCore::Look() const {
+  const std::string trouble = committer_ == nullptr ? "" : committer_->trouble();
   MutexLock lock(&mutex_);
   return {.change = activity_.change(),
-          .ready = !stopping_,
+          .ready = !stopping_ && trouble.empty(),
+          .trouble = trouble,
           .start_unix_ms = start_unix_ms_,
           .now = Now(),
           .jobs = brain_.Jobs(),

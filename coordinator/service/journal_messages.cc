@@ -155,6 +155,7 @@ absl::StatusOr<StoredJob> StoredJobFromRow(const StoredJobRow& row, int64_t unix
   }
   job.last_event = common.last.number();
   job.state = StateFromMessage(common.last.state());
+  if (IsFinal(job.state)) return Damaged(row.job.id, "end");
   job.progress = ProgressFromMessage(common.last.progress());
   job.journal.reserve(row.facts.size());
   for (const std::string& bytes : row.facts) {
@@ -170,6 +171,7 @@ absl::StatusOr<JobView> FinishedJobFromRow(const StoredJobRow& row, int64_t unix
   JobView view;
   view.id = row.job.id;
   view.state = StateFromMessage(common.last.state());
+  if (!IsFinal(view.state)) return Damaged(row.job.id, "end");
   view.progress = ProgressFromMessage(common.last.progress());
   view.error = common.last.error();
   if (common.last.has_result()) {

@@ -44,6 +44,7 @@ class CoordinatorServerImpl final : public CoordinatorServer {
  public:
   CoordinatorServerImpl(const CoordinatorOptions& options, std::unique_ptr<JobStore> store)
       : tls_(options.security.tls),
+        tokens_(options.security.client_tokens),
         worker_gate_(options.security.worker_tokens, kWorkerAdvice),
         client_gate_(options.security.client_tokens, kClientAdvice),
         core_({.heartbeat = options.heartbeat,
@@ -87,8 +88,14 @@ class CoordinatorServerImpl final : public CoordinatorServer {
           address.ToString(), ": the status endpoint listens on HOST:PORT or [IPV6]:PORT"));
     }
     ESPALIER_RETURN_IF_ERROR(ProbeListen(address));
-    ESPALIER_ASSIGN_OR_RETURN(status_, StatusServer::Start(address.host, address.port, &core_));
+    // On this machine a browser needs neither certificates nor tokens.
+    const StatusSecurity security =
+        address.IsLoopback() ? StatusSecurity() : StatusSecurity{.tls = tls_, .tokens = tokens_};
+    ESPALIER_ASSIGN_OR_RETURN(status_,
+                              StatusServer::Start(address.host, address.port, &core_, security));
     status_address_ = address.ToString(status_->port());
+    spdlog::info("status on {}://{}/", security.tls.has_value() ? "https" : "http",
+                 status_address_);
     return absl::OkStatus();
   }
 
@@ -108,6 +115,7 @@ class CoordinatorServerImpl final : public CoordinatorServer {
 
  private:
   const std::optional<TlsServer> tls_;
+  const std::optional<TokenSet> tokens_;  // of clients
   const TokenGate worker_gate_;
   const TokenGate client_gate_;
   const EvolutionarySearchFactory searches_;
@@ -142,7 +150,6 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
       return absl::Status(listening.code(),
                           absl::StrCat("status endpoint (--status-listen): ", listening.message()));
     }
-    spdlog::info("status on http://{}/", server->status_address());
   }
   spdlog::info("listening on {}", server->address());
   return server;

@@ -46,8 +46,10 @@ void ReadName(NameOf name_of, int socket, std::string& ip, int& port) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(int socket, const ConnectionLimits& limits)
-    : socket_(socket), limits_(limits), request_deadline_(Clock::now() + limits.request_time) {}
+HttpConnection::HttpConnection(int socket, const ConnectionLimits& limits, const TlsContext* tls)
+    : socket_(socket), limits_(limits), request_deadline_(Clock::now() + limits.request_time) {
+  if (tls != nullptr) tls_.emplace(*tls);
+}
 
 ssize_t HttpConnection::read(char* data, size_t size) {
   if (begin_ == end_ && !Fill()) return 0;
@@ -57,31 +59,59 @@ ssize_t HttpConnection::read(char* data, size_t size) {
   return static_cast<ssize_t>(count);
 }
 
-bool HttpConnection::Fill() {
-  const size_t room = std::min(buffer_.size(), limits_.request_bytes - received_);
-  if (room == 0 || Poll(socket_, POLLIN, request_deadline_) == 0) return false;
-  const ssize_t count = recv(socket_, buffer_.data(), room, MSG_DONTWAIT);
-  if (count <= 0) return false;
+size_t HttpConnection::Receive(char* data, size_t size) {
+  const size_t room = std::min(size, limits_.request_bytes - received_);
+  if (room == 0 || Poll(socket_, POLLIN, request_deadline_) == 0) return 0;
+  const ssize_t count = recv(socket_, data, room, MSG_DONTWAIT);
+  if (count <= 0) return 0;
   received_ += count;
-  begin_ = 0;
-  end_ = count;
-  return true;
+  return static_cast<size_t>(count);
+}
+
+bool HttpConnection::Fill() {
+  begin_ = end_ = 0;
+  if (!tls_.has_value()) {
+    end_ = Receive(buffer_.data(), buffer_.size());
+    return end_ > 0;
+  }
+  while (true) {
+    const ssize_t count = tls_->Read(buffer_.data(), buffer_.size());
+    // The handshake's part, or an alert that says what was wrong.
+    const std::string output = tls_->TakeOutput();
+    if (!SendAll(output.data(), output.size()) || count < 0) return false;
+    if (count > 0) {
+      end_ = static_cast<size_t>(count);
+      return true;
+    }
+    std::array<char, 4096> bytes;
+    const size_t received = Receive(bytes.data(), bytes.size());
+    if (received == 0) return false;
+    tls_->Feed(bytes.data(), received);
+  }
 }
 
 ssize_t HttpConnection::write(const char* data, size_t size) {
+  if (!tls_.has_value()) return SendAll(data, size) ? static_cast<ssize_t>(size) : -1;
+  if (!tls_->Write(data, size)) return -1;
+  const std::string output = tls_->TakeOutput();
+  return SendAll(output.data(), output.size()) ? static_cast<ssize_t>(size) : -1;
+}
+
+bool HttpConnection::SendAll(const char* data, size_t size) {
   const Clock::time_point deadline = Clock::now() + limits_.write_time;
   size_t sent = 0;
   while (sent < size) {
-    if ((Poll(socket_, POLLOUT, deadline) & POLLOUT) == 0) return -1;
+    if ((Poll(socket_, POLLOUT, deadline) & POLLOUT) == 0) return false;
     const ssize_t count = send(socket_, data + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (count < 0 && errno != EAGAIN && errno != EINTR) return -1;
+    if (count < 0 && errno != EAGAIN && errno != EINTR) return false;
     if (count > 0) sent += count;
   }
-  return static_cast<ssize_t>(size);
+  return true;
 }
 
 bool HttpConnection::is_readable() const {
-  return begin_ != end_ || (Poll(socket_, POLLIN, Clock::now()) & POLLIN) != 0;
+  if (begin_ != end_ || (tls_.has_value() && tls_->HasDecrypted())) return true;
+  return (Poll(socket_, POLLIN, Clock::now()) & POLLIN) != 0;
 }
 
 bool HttpConnection::is_writable() const {

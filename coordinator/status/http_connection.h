@@ -1,5 +1,6 @@
-// One connection of an HTTP client, as httplib reads and writes it, with limits of its own: httplib
-// bounds neither a whole request's time nor its headers' size, and cannot be interrupted.
+// One connection of an HTTP or HTTPS client, as httplib reads and writes it, with limits of its
+// own: httplib bounds neither a whole request's time nor its headers' size, and cannot be
+// interrupted.
 #ifndef ESPALIER_COORDINATOR_STATUS_HTTP_CONNECTION_H_
 #define ESPALIER_COORDINATOR_STATUS_HTTP_CONNECTION_H_
 
@@ -8,20 +9,26 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
+
+#include "coordinator/status/tls_session.h"
 
 namespace espalier {
 
 struct ConnectionLimits {
   std::chrono::milliseconds request_time{5000};  // to send the request, from its first byte to last
   std::chrono::milliseconds write_time{5000};    // to take what is given to one write
-  size_t request_bytes = 32 << 10;
+  size_t request_bytes = 32 << 10;               // with TLS, as they come over the network
 };
 
 // Does not own the socket. To end it from another thread, shutdown(2) the socket.
 class HttpConnection final : public httplib::Stream {
  public:
-  HttpConnection(int socket, const ConnectionLimits& limits);
+  // `tls` may be null: nothing is encrypted.
+  HttpConnection(int socket, const ConnectionLimits& limits, const TlsContext* tls);
+  // Whether the client has shown a certificate of the client CA.
+  bool HasCertificate() const { return tls_.has_value() && tls_->HasCertificate(); }
 
   // Errors, the end and the limits are all -1 or 0, as httplib expects.
   ssize_t read(char* data, size_t size) override;
@@ -36,6 +43,9 @@ class HttpConnection final : public httplib::Stream {
   using Clock = std::chrono::steady_clock;
 
   bool Fill();  // the buffer
+  // Some bytes as they come, before the deadline of the request; 0: none.
+  size_t Receive(char* data, size_t size);
+  bool SendAll(const char* data, size_t size);
 
   const int socket_;
   const ConnectionLimits limits_;
@@ -44,6 +54,7 @@ class HttpConnection final : public httplib::Stream {
   size_t begin_ = 0;  // of what is buffered and not yet read
   size_t end_ = 0;
   size_t received_ = 0;
+  std::optional<TlsSession> tls_;
 };
 
 }  // namespace espalier

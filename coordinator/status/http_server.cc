@@ -75,7 +75,8 @@ void HttpServer::Stop() {
 bool HttpServer::process_and_close_socket(int socket) {
   Register(socket);
   try {
-    HttpConnection connection(socket, options_.limits);
+    HttpConnection connection(socket, options_.limits,
+                              options_.tls.has_value() ? &*options_.tls : nullptr);
     Serve(connection);
   } catch (const std::exception& error) {
     // httplib, or the standard library below it; one connection is no reason to end the process.
@@ -86,10 +87,21 @@ bool HttpServer::process_and_close_socket(int socket) {
 }
 
 void HttpServer::Serve(httplib::Stream& connection) {
+  Serve(connection, [] { return false; });
+}
+
+void HttpServer::Serve(HttpConnection& connection) {
+  Serve(connection, [&connection] { return connection.HasCertificate(); });
+}
+
+void HttpServer::Serve(httplib::Stream& connection, const std::function<bool()>& certified) {
   bool closed = false;
-  process_request(connection, /*close_connection=*/true, closed,
-                  // Parts of an answer are of no use here, and many small ones add up.
-                  [](httplib::Request& request) { request.ranges.clear(); });
+  process_request(connection, /*close_connection=*/true, closed, [&](httplib::Request& request) {
+    // Parts of an answer are of no use here, and many small ones add up.
+    request.ranges.clear();
+    request.headers.erase(kCertified);
+    if (certified()) request.set_header(kCertified, "yes");
+  });
 }
 
 void HttpServer::Register(int socket) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -22,10 +23,13 @@ class HttpServer final : public httplib::Server {
  public:
   // Answers every well-formed request; called by several threads. Bodies are not read.
   using Handler = std::function<void(const httplib::Request&, httplib::Response&)>;
+  // A header that only this server sets: the client has shown a certificate of the client CA.
+  static constexpr char kCertified[] = "Espalier-Certified";
   struct Options {
     size_t threads = 12;
     size_t most_waiting = 64;  // accepted connections without a thread
     ConnectionLimits limits = {};
+    std::optional<TlsContext> tls = {};  // none: plain HTTP
   };
 
   // `fail` fills in the answer to a request that has none yet, from its status (400 and above).
@@ -40,9 +44,11 @@ class HttpServer final : public httplib::Server {
   // Reads one request and answers it, on the calling thread; needs no Start. May throw what httplib
   // does.
   void Serve(httplib::Stream& connection);
+  void Serve(HttpConnection& connection);
 
  private:
   bool process_and_close_socket(int socket) override;  // of httplib, on a thread of the pool
+  void Serve(httplib::Stream& connection, const std::function<bool()>& certified);
   void Register(int socket);
   void CloseAndForget(int socket);
 

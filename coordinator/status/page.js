@@ -311,10 +311,13 @@ function showWorkers() {
 
 function showConnection() {
   const status = state.status;
-  const word = state.lost ? 'lost' : !status ? 'connecting' : status.ready ? 'live' : 'ending';
+  const word = state.lost ? 'lost' : !status ? 'connecting' : status.ready ? 'live'
+      : status.trouble ? 'stuck' : 'ending';
   const node = byId('connection');
   node.dataset.state = word;
   node.textContent = word === 'lost' ? 'connection lost' : word === 'ending' ? 'shutting down' : word;
+  byId('trouble').hidden = word !== 'stuck';
+  byId('trouble').textContent = word === 'stuck' ? `Nothing goes on until this can be stored: ${status.trouble}` : '';
   byId('lost').hidden = !state.lost;
   byId('lost-since').textContent = clock(state.heard);
   document.querySelector('main').classList.toggle('stale', state.lost);

@@ -111,8 +111,10 @@ void StatusRoutes::Metrics(httplib::Response& response) const {
 }
 
 void StatusRoutes::Ready(httplib::Response& response) const {
-  if (source_->Look().ready) return Answer(response, 200, "ready\n", kPlain);
-  Answer(response, 503, "shutting down\n", kPlain);
+  const StatusSnapshot snapshot = source_->Look();
+  if (snapshot.ready) return Answer(response, 200, "ready\n", kPlain);
+  Answer(response, 503, snapshot.trouble.empty() ? "shutting down\n" : snapshot.trouble + "\n",
+         kPlain);
 }
 
 void StatusRoutes::Events(const httplib::Request& request, httplib::Response& response) const {

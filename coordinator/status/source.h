@@ -16,7 +16,8 @@ namespace espalier {
 // Everything at one moment.
 struct StatusSnapshot {
   uint64_t change = 0;        // number of the newest change (ActivityCounters)
-  bool ready = false;         // takes jobs and workers: not shutting down
+  bool ready = false;         // takes jobs and workers
+  std::string trouble;        // why not, unless it is shutting down
   int64_t start_unix_ms = 0;  // wall-clock time of the brain's time 0, the process's start
   TimeMs now = 0;
   std::vector<JobView> jobs;  // in the order of submission

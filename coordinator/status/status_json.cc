@@ -128,6 +128,7 @@ Json StatusJson(const StatusSnapshot& snapshot) {
   for (const WorkerView& worker : snapshot.workers) workers.push_back(WorkerJson(worker));
   return {{"version", kVersion},
           {"ready", snapshot.ready},
+          {"trouble", snapshot.trouble},
           {"started_unix_ms", snapshot.start_unix_ms},
           {"uptime_seconds", static_cast<double>(snapshot.now) / 1e3},
           {"jobs_total", snapshot.jobs.size()},

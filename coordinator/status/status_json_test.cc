@@ -22,6 +22,7 @@ TEST(StatusJsonTest, AnEmptyCoordinator) {
   snapshot.now = 2500;
   EXPECT_EQ(StatusJson(snapshot), Json({{"version", kVersion},
                                         {"ready", true},
+                                        {"trouble", ""},
                                         {"started_unix_ms", 1'700'000'000'000},
                                         {"uptime_seconds", 2.5},
                                         {"jobs_total", 0},

@@ -6,6 +6,7 @@
 #include "coordinator/status/http_server.h"
 #include "coordinator/status/routes.h"
 #include "coordinator/status/status_feed.h"
+#include "coordinator/status/status_gate.h"
 
 namespace espalier {
 namespace {
@@ -15,12 +16,16 @@ constexpr size_t kThreads = kMostStreams + 4;  // so that streams leave some for
 
 class StatusServerImpl final : public StatusServer {
  public:
-  explicit StatusServerImpl(const StatusSource* source)
+  StatusServerImpl(const StatusSource* source, const StatusSecurity& security,
+                   std::optional<TlsContext> tls)
       : feed_(source, {.most_streams = kMostStreams}),
         routes_(source, &feed_),
+        gate_(security),
         server_(
-            {.threads = kThreads},
-            [this](const auto& request, auto& response) { routes_.Handle(request, response); },
+            {.threads = kThreads, .tls = std::move(tls)},
+            [this](const auto& request, auto& response) {
+              if (gate_.Admit(request, response)) routes_.Handle(request, response);
+            },
             &StatusRoutes::Explain) {}
   ~StatusServerImpl() override { Stop(); }
 
@@ -35,14 +40,20 @@ class StatusServerImpl final : public StatusServer {
  private:
   StatusFeed feed_;
   const StatusRoutes routes_;
+  const StatusGate gate_;
   HttpServer server_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StatusServer>> StatusServer::Start(const std::string& host, int port,
-                                                                  const StatusSource* source) {
-  auto server = std::make_unique<StatusServerImpl>(source);
+                                                                  const StatusSource* source,
+                                                                  const StatusSecurity& security) {
+  std::optional<TlsContext> tls;
+  if (security.tls.has_value()) {
+    ESPALIER_ASSIGN_OR_RETURN(tls, TlsContext::Create(*security.tls));
+  }
+  auto server = std::make_unique<StatusServerImpl>(source, security, std::move(tls));
   ESPALIER_RETURN_IF_ERROR(server->Listen(host, port));
   return server;
 }

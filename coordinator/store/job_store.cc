@@ -6,11 +6,14 @@
 #include <SQLiteCpp/Transaction.h>
 #include <sqlite3.h>
 
+#include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/mutex.h"
+#include "common/sha256.h"
 #include "common/status_macros.h"
 #include "coordinator/store/file_lock.h"
 #include "coordinator/store/schema.h"
@@ -55,6 +58,26 @@ void BindBlob(SQLite::Statement& statement, int index, const std::string& bytes)
 
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
 
+// 64 bits of a hash of `parts`, each with its length.
+template <typename... Parts>
+int64_t Checksum(std::string_view table, const Parts&... parts) {
+  Sha256 hash;
+  const auto add = [&hash](const std::string& part) {
+    hash.Update(absl::StrCat(part.size(), ":"));
+    hash.Update(part);
+  };
+  add(std::string(table));
+  (add(absl::StrCat(parts)), ...);
+  uint64_t sum = 0;
+  (void)absl::SimpleHexAtoi(hash.HexDigest().substr(0, 16), &sum);
+  return static_cast<int64_t>(sum);
+}
+
+// Rows of the first version have no checksum.
+bool Fits(const SQLite::Column& stored, int64_t checksum) {
+  return stored.isNull() || stored.getInt64() == checksum;
+}
+
 std::string Blob(const SQLite::Column& column) {
   return {static_cast<const char*>(column.getBlob()), static_cast<size_t>(column.getBytes())};
 }
@@ -73,6 +96,8 @@ class SqliteJobStore : public JobStore {
     database_.exec("PRAGMA journal_mode = WAL");
     database_.exec("PRAGMA synchronous = FULL");
     database_.exec("PRAGMA foreign_keys = ON");
+    const std::string structure = database_.execAndGet("PRAGMA quick_check(1)").getString();
+    if (structure != "ok") return Damaged(structure);
     ESPALIER_RETURN_IF_ERROR(Migrate(database_, file_));
     database_.exec("INSERT INTO lives DEFAULT VALUES");
     life_ = static_cast<uint64_t>(database_.getLastInsertRowid());
@@ -96,10 +121,17 @@ class SqliteJobStore : public JobStore {
   absl::Status SetStaging(uint64_t job, const std::string& staging) override {
     MutexLock lock(&mutex_);
     return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      SQLite::Statement update(database_, "UPDATE jobs SET staging = ? WHERE id = ?");
-      BindBlob(update, 1, staging);
-      update.bind(2, Signed(job));
-      update.exec();
+      ESPALIER_ASSIGN_OR_RETURN(std::vector<StoredJobRow> rows, ReadJobs());
+      for (StoredJobRow& row : rows) {
+        if (row.job.id != job) continue;
+        row.job.staging = staging;
+        SQLite::Statement update(database_,
+                                 "UPDATE jobs SET staging = ?, checksum = ? WHERE id = ?");
+        BindBlob(update, 1, staging);
+        update.bind(2, ChecksumOf(row.job));
+        update.bind(3, Signed(job));
+        update.exec();
+      }
       return absl::OkStatus();
     });
   }
@@ -116,7 +148,10 @@ class SqliteJobStore : public JobStore {
     return Guarded(
         file_,
         [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::StatusOr<std::vector<std::string>> {
-          return Blobs("SELECT event FROM events WHERE job = ? ORDER BY number", job);
+          return Numbered("events",
+                          "SELECT number, event, checksum FROM events WHERE job = ? ORDER BY "
+                          "number",
+                          job);
         });
   }
 
@@ -126,12 +161,15 @@ class SqliteJobStore : public JobStore {
     MutexLock lock(&mutex_);
     return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) -> absl::StatusOr<Rows> {
       SQLite::Statement select(database_,
-                               "SELECT subnet, answer FROM answers WHERE context = (SELECT id "
-                               "FROM contexts WHERE context = ?)");
+                               "SELECT subnet, answer, checksum FROM answers WHERE context = "
+                               "(SELECT id FROM contexts WHERE context = ?)");
       select.bind(1, context);
       Rows rows;
       while (select.executeStep()) {
-        rows.emplace_back(select.getColumn(0).getString(), Blob(select.getColumn(1)));
+        std::string subnet = select.getColumn(0).getString();
+        std::string bytes = Blob(select.getColumn(1));
+        if (!Fits(select.getColumn(2), Checksum("answers", context, subnet, bytes))) continue;
+        rows.emplace_back(std::move(subnet), std::move(bytes));
       }
       return rows;
     });
@@ -154,30 +192,38 @@ class SqliteJobStore : public JobStore {
   void Insert(const StoreBatch::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     SQLite::Statement insert(database_,
                              "INSERT INTO jobs (id, spec, idempotency_key, created_unix_ms, "
-                             "staging) VALUES (?, ?, ?, ?, ?)");
+                             "staging, checksum) VALUES (?, ?, ?, ?, ?, ?)");
     insert.bind(1, Signed(job.id));
     BindBlob(insert, 2, job.spec);
     if (!job.idempotency_key.empty()) insert.bind(3, job.idempotency_key);
     insert.bind(4, job.created_unix_ms);
     BindBlob(insert, 5, job.staging);
+    insert.bind(6, ChecksumOf(job));
     insert.exec();
   }
 
   void Insert(const StoreBatch::Fact& fact) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     // The key's index gives the last number at once, however many there are.
+    SQLite::Statement last(database_, "SELECT COALESCE(MAX(number), 0) FROM facts WHERE job = ?");
+    last.bind(1, Signed(fact.job));
+    last.executeStep();
+    const int64_t number = last.getColumn(0).getInt64() + 1;
     SQLite::Statement insert(database_,
-                             "INSERT INTO facts (job, number, fact) VALUES (?1, (SELECT "
-                             "COALESCE(MAX(number), 0) + 1 FROM facts WHERE job = ?1), ?2)");
+                             "INSERT INTO facts (job, number, fact, checksum) VALUES (?, ?, ?, ?)");
     insert.bind(1, Signed(fact.job));
-    BindBlob(insert, 2, fact.bytes);
+    insert.bind(2, number);
+    BindBlob(insert, 3, fact.bytes);
+    insert.bind(4, Checksum("facts", fact.job, number, fact.bytes));
     insert.exec();
   }
 
   void Insert(const StoreBatch::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    SQLite::Statement insert(database_, "INSERT INTO events (job, number, event) VALUES (?, ?, ?)");
+    SQLite::Statement insert(
+        database_, "INSERT INTO events (job, number, event, checksum) VALUES (?, ?, ?, ?)");
     insert.bind(1, Signed(event.job));
     insert.bind(2, Signed(event.number));
     BindBlob(insert, 3, event.bytes);
+    insert.bind(4, Checksum("events", event.job, event.number, event.bytes));
     insert.exec();
     if (!event.final) return;
     Run("UPDATE jobs SET final = 1 WHERE id = ?", Signed(event.job));
@@ -187,11 +233,12 @@ class SqliteJobStore : public JobStore {
   void Insert(const StoreBatch::Answer& answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Run("INSERT OR IGNORE INTO contexts (context) VALUES (?)", answer.context);
     SQLite::Statement insert(database_,
-                             "INSERT OR IGNORE INTO answers (context, subnet, answer) VALUES "
-                             "((SELECT id FROM contexts WHERE context = ?), ?, ?)");
+                             "INSERT OR IGNORE INTO answers (context, subnet, answer, checksum) "
+                             "VALUES ((SELECT id FROM contexts WHERE context = ?), ?, ?, ?)");
     insert.bind(1, answer.context);
     insert.bind(2, answer.subnet);
     BindBlob(insert, 3, answer.bytes);
+    insert.bind(4, Checksum("answers", answer.context, answer.subnet, answer.bytes));
     insert.exec();
   }
 
@@ -212,20 +259,55 @@ class SqliteJobStore : public JobStore {
     statement.exec();
   }
 
-  std::vector<std::string> Blobs(const char* sql, uint64_t job)
+  absl::Status Damaged(const std::string& what) const {
+    return absl::DataLossError(
+        absl::StrCat(file_, ": ", what,
+                     "; move the file away (finished results are not in it) or restore a "
+                     "copy"));
+  }
+
+  static int64_t ChecksumOf(const StoreBatch::Job& job) {
+    return Checksum("jobs", job.id, job.spec, job.idempotency_key, job.created_unix_ms,
+                    job.staging);
+  }
+
+  // Columns number, bytes, checksum; the numbers are 1, 2, …
+  absl::StatusOr<std::vector<std::string>> Numbered(const char* table, const char* sql,
+                                                    uint64_t job)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     SQLite::Statement select(database_, sql);
     select.bind(1, Signed(job));
     std::vector<std::string> blobs;
-    while (select.executeStep()) blobs.push_back(Blob(select.getColumn(0)));
+    while (select.executeStep()) {
+      const int64_t number = select.getColumn(0).getInt64();
+      std::string bytes = Blob(select.getColumn(1));
+      if (number != static_cast<int64_t>(blobs.size()) + 1 ||
+          !Fits(select.getColumn(2), Checksum(table, job, number, bytes))) {
+        return Damaged(absl::StrCat("row ", blobs.size() + 1, " of the ", table, " of job-", job,
+                                    " is damaged"));
+      }
+      blobs.push_back(std::move(bytes));
+    }
     return blobs;
   }
 
-  std::vector<StoredJobRow> ReadJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  absl::StatusOr<std::string> LastEvent(uint64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    SQLite::Statement select(database_,
+                             "SELECT number, event, checksum FROM events WHERE job = ? ORDER BY "
+                             "number DESC LIMIT 1");
+    select.bind(1, Signed(job));
+    if (!select.executeStep()) return "";
+    std::string bytes = Blob(select.getColumn(1));
+    const int64_t number = select.getColumn(0).getInt64();
+    if (Fits(select.getColumn(2), Checksum("events", job, number, bytes))) return bytes;
+    return Damaged(absl::StrCat("the last of the events of job-", job, " is damaged"));
+  }
+
+  absl::StatusOr<std::vector<StoredJobRow>> ReadJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     SQLite::Statement select(
         database_,
-        "SELECT id, spec, COALESCE(idempotency_key, ''), created_unix_ms, final, staging "
-        "FROM jobs ORDER BY id");
+        "SELECT id, spec, COALESCE(idempotency_key, ''), created_unix_ms, final, staging, "
+        "checksum FROM jobs ORDER BY id");
     std::vector<StoredJobRow> rows;
     while (select.executeStep()) {
       StoredJobRow& row = rows.emplace_back();
@@ -235,14 +317,18 @@ class SqliteJobStore : public JobStore {
                  .created_unix_ms = select.getColumn(3).getInt64(),
                  .staging = Blob(select.getColumn(5))};
       row.final = select.getColumn(4).getInt() != 0;
+      if (!Fits(select.getColumn(6), ChecksumOf(row.job))) {
+        return Damaged(absl::StrCat("the row of job-", row.job.id, " is damaged"));
+      }
     }
     for (StoredJobRow& row : rows) {
-      std::vector<std::string> last =
-          Blobs("SELECT event FROM events WHERE job = ? ORDER BY number DESC LIMIT 1", row.job.id);
-      if (!last.empty()) row.last_event = std::move(last.front());
-      if (!row.final) {
-        row.facts = Blobs("SELECT fact FROM facts WHERE job = ? ORDER BY number", row.job.id);
-      }
+      ESPALIER_ASSIGN_OR_RETURN(row.last_event, LastEvent(row.job.id));
+      if (row.final) continue;
+      ESPALIER_ASSIGN_OR_RETURN(
+          row.facts, Numbered("facts",
+                              "SELECT number, fact, checksum FROM facts WHERE job = ? ORDER BY "
+                              "number",
+                              row.job.id));
     }
     return rows;
   }

@@ -10,6 +10,10 @@
 //   lives(life)                 one row for each start
 // It holds bytes; what they mean is the caller's business.
 //
+// Rows carry checksums of their keys and bytes, since SQLite would not notice a bit that changed on
+// the disk. Reading a row that does not fit its checksum (or a gap in the numbers) is DATA_LOSS; an
+// answer that does not is left out. Rows of the first version have none.
+//
 // WAL with synchronous=FULL: what Commit reported as stored survives a dead process and a power
 // failure. A second coordinator on the same folder is refused.
 #ifndef ESPALIER_COORDINATOR_STORE_JOB_STORE_H_
@@ -72,7 +76,7 @@ struct StoredJobRow {
 // Thread-safe.
 class JobStore {
  public:
-  // Opens or makes `folder`/coordinator.db, brings an older schema up to date, begins a new life.
+  // Opens or makes `folder`/coordinator.db, checks the file's structure, brings an older schema up to date, begins a new life.
   // FAILED_PRECONDITION when another coordinator has it or a newer version wrote it; DATA_LOSS when
   // it is damaged. Errors name the file.
   static absl::StatusOr<std::unique_ptr<JobStore>> Open(const std::filesystem::path& folder);

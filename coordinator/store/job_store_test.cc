@@ -206,6 +206,52 @@ TEST_F(JobStoreTest, ADamagedFileIsRefusedByName) {
   EXPECT_THAT(status.message(), HasSubstr("coordinator.db"));
 }
 
+// A bit that changed on the disk, where SQLite does not notice it.
+TEST_F(JobStoreTest, ADamagedRowIsRefusedByName) {
+  const auto change = [this](const char* sql) {
+    SQLite::Database database((folder_ / "coordinator.db").string(), SQLite::OPEN_READWRITE);
+    ASSERT_EQ(database.exec(sql), 1) << sql;
+  };
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Commit(NewJob(1, "key")).ok());
+    StoreBatch batch;
+    batch.facts = {{.job = 1, .bytes = "one"}, {.job = 1, .bytes = "two"}};
+    batch.events = {{.job = 1, .number = 2, .bytes = "second"},
+                    {.job = 1, .number = 3, .bytes = "third"}};
+    batch.answers = {{.context = "a", .subnet = "1", .bytes = "x"},
+                     {.context = "a", .subnet = "2", .bytes = "y"}};
+    ASSERT_TRUE(store->Commit(batch).ok());
+  }
+  struct Damage {
+    const char* sql;
+    const char* repair;
+    const char* message;
+  };
+  for (const Damage& damage : {
+           Damage{"UPDATE facts SET fact = 'twp' WHERE number = 2",
+                  "UPDATE facts SET fact = 'two' WHERE number = 2", "row 2 of the facts of job-1"},
+           Damage{"UPDATE facts SET number = 4 WHERE number = 2",
+                  "UPDATE facts SET number = 2 WHERE number = 4", "row 2 of the facts of job-1"},
+           Damage{"UPDATE events SET event = 'thire' WHERE number = 3",
+                  "UPDATE events SET event = 'third' WHERE number = 3", "events of job-1"},
+           Damage{"UPDATE jobs SET created_unix_ms = created_unix_ms + 1",
+                  "UPDATE jobs SET created_unix_ms = created_unix_ms - 1", "the row of job-1"},
+       }) {
+    change(damage.sql);
+    const auto rows = Open()->Jobs();
+    EXPECT_EQ(rows.status().code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(rows.status().message()),
+                ::testing::AllOf(HasSubstr(damage.message), HasSubstr("coordinator.db")));
+    change(damage.repair);
+    EXPECT_TRUE(Open()->Jobs().ok());
+  }
+  change("UPDATE answers SET answer = 'z' WHERE subnet = '1'");
+  EXPECT_THAT(*Open()->Answers("a"), ElementsAre(Pair("2", "y")));
+  change("DELETE FROM events WHERE number = 2");
+  EXPECT_EQ(Open()->Events(1).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST_F(JobStoreTest, AFolderThatCannotBeMadeIsRefusedByName) {
   std::ofstream(folder_.string()) << "a file";
   EXPECT_THAT(JobStore::Open(folder_ / "state").status().message(), HasSubstr("state"));

@@ -44,9 +44,13 @@ CREATE TABLE answers (
   context INTEGER NOT NULL REFERENCES contexts(id),
   subnet TEXT NOT NULL,
   answer BLOB NOT NULL,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (context, subnet)
 ) WITHOUT ROWID;
 CREATE TABLE deleted (last_job INTEGER NOT NULL);
+ALTER TABLE jobs ADD COLUMN checksum INTEGER;
+ALTER TABLE facts ADD COLUMN checksum INTEGER;
+ALTER TABLE events ADD COLUMN checksum INTEGER;
 )",
 };
 

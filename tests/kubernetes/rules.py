@@ -84,28 +84,36 @@ def images_are_built(d):
 
 def ports_agree(d):
     port = d.default("espalier-coordinator", "--listen").rpartition(":")[2]
+    status = d.default("espalier-coordinator", "--status-listen").rpartition(":")[2]
     for manifest, container in d.ours():
         declared = {str(p["containerPort"]) for p in container.get("ports", [])}
         used = m.flags(container)
-        for flag, expected in [("--listen", {port}), ("--stage-listen", declared)]:
+        listening = set()
+        for flag in ["--listen", "--status-listen", "--stage-listen"]:
+            listening |= {value.rpartition(":")[2] for value in used.get(flag, [])}
+        if listening != declared:
+            yield f"{manifest}: listens on {listening}, declares {declared}"
+        for flag, expected in [("--listen", port), ("--status-listen", status)]:
             for value in used.get(flag, []):
-                if {value.rpartition(":")[2]} != expected or expected != declared:
-                    yield f"{manifest}: {flag}={value}, ports {declared}, expected {expected}"
+                if value.rpartition(":")[2] != expected:
+                    yield f"{manifest}: {flag}={value}, expected port {expected}"
         for value in used.get("--coordinator", []):
             host, _, dialled = value.rpartition(":")
             services = {s.name: s.data["spec"]["ports"] for s in d.of_kind("Service")}
             if dialled not in {str(p["port"]) for p in services.get(host, [])}:
                 yield f"{manifest}: no Service is {value}"
     for service in d.of_kind("Service"):
+        numbers = {"grpc": port, "status": status}
         targets = [c for pod, c in d.ours() if selects(service.data["spec"]["selector"], pod)]
         names = {p["name"] for c in targets for p in c.get("ports", [])}
         for entry in service.data["spec"]["ports"]:
-            if entry.get("targetPort") not in names or str(entry["port"]) != port:
-                yield f"{service}: port {entry} leads to none of {names}, or is not {port}"
+            number = numbers.get(entry["name"])
+            if entry.get("targetPort") not in names or str(entry["port"]) != number:
+                yield f"{service}: port {entry} leads to none of {names}, or is not {number}"
     for policy in d.of_kind("NetworkPolicy"):
         for rule in policy.data["spec"].get("ingress", []) + policy.data["spec"].get("egress", []):
             for entry in rule.get("ports", []):
-                if str(entry["port"]) not in {port, "53"}:
+                if str(entry["port"]) not in {port, status, "53"}:
                     yield f"{policy}: port {entry['port']}"
 
 
@@ -114,18 +122,18 @@ def probes_agree(d):
     paths = re.findall(r"^\| `(/\w+)` \|", (d.root / "docs/status.md").read_text(), re.M)
     for manifest, container in d.ours():
         listening = m.flags(container).get("--status-listen", [])
-        if listening and listening != [f"127.0.0.1:{status}"]:
+        if listening and listening != [f"0.0.0.0:{status}"]:
             yield f"{manifest}: --status-listen={listening}"
+        ports = {p["name"]: str(p["containerPort"]) for p in container.get("ports", [])}
         for kind in ["startupProbe", "livenessProbe", "readinessProbe"]:
             if m.program(container) != "espalier-coordinator":
                 continue
-            command = container.get(kind, {}).get("exec", {}).get("command", [])
-            expected = "/readyz" if kind == "readinessProbe" else "/livez"
-            if command[-1:] != [expected] or expected not in paths:
-                yield f"{manifest}: {kind} asks for {command[-1:]}, expected {expected}"
-    for script in [c.data["data"].get("probe", "") for c in d.of_kind("ConfigMap")]:
-        if f"/127.0.0.1/{status} " not in script:
-            yield f"the probe does not ask 127.0.0.1:{status}"
+            asks = container.get(kind, {}).get("httpGet", {})
+            path = "/readyz" if kind == "readinessProbe" else "/livez"
+            if path not in paths or asks.get("path") != path:
+                yield f"{manifest}: {kind} asks for {asks.get('path')}, expected {path}"
+            if asks.get("scheme") != "HTTPS" or ports.get(asks.get("port")) != status:
+                yield f"{manifest}: {kind} does not ask port {status} over HTTPS"
 
 
 def references_lead_somewhere(d):
@@ -154,8 +162,6 @@ def references_lead_somewhere(d):
 def paths_exist(manifest, container, files):
     mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
     values = [v for vs in m.flags(container).values() for v in vs] if m.program(container) else []
-    for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
-        values += container.get(probe, {}).get("exec", {}).get("command", [])[1:2]
     for value in values:
         if value is None or not value.startswith("/"):
             continue
