@@ -1,5 +1,5 @@
-// Stands in for libespalier_cuda.so in tests: two devices, of which the second fails to synchronise,
-// and an NCCL among threads (fake_nccl.h).
+// Stands in for libespalier_cuda.so in tests: two devices, of which the second fails to
+// synchronise, and an NCCL among threads (fake_nccl.h).
 #include <cstdio>
 
 #include "worker/cuda/fake_nccl.h"

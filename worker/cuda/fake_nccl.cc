@@ -87,16 +87,14 @@ int Begin(EspalierNcclPair* pair, int32_t rank, int64_t bytes, char* error, size
 // Whether the transfer of this end has ended; the other end may not have noticed yet.
 int Finish(EspalierNcclPair* pair, int32_t* done, char* error, size_t error_size) {
   Meeting& meeting = *pair->meeting;
-  if (TheFakeNccl().transfers_fail) return Fail("a transfer failed", error, error_size);
-  if (TheFakeNccl().transfers_stall) return 0;
-  if (meeting.begun[0] && meeting.begun[1]) {
+  if (meeting.begun[pair->rank]) {  // otherwise the other end has finished it
+    if (TheFakeNccl().transfers_fail) return Fail("a transfer failed", error, error_size);
+    if (TheFakeNccl().transfers_stall || !meeting.begun[1 - pair->rank]) return 0;
     if (meeting.bytes[0] != meeting.bytes[1]) return Fail("sizes differ", error, error_size);
     std::memcpy(meeting.to, meeting.from, static_cast<size_t>(meeting.bytes[0]));
     meeting.begun = {false, false};
     ++TheFakeNccl().transfers;
     --TheFakeNccl().running;
-  } else if (meeting.begun[pair->rank]) {
-    return 0;
   }
   pair->transfer = false;
   *done = 1;

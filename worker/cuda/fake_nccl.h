@@ -14,10 +14,10 @@ namespace espalier {
 
 // What goes wrong, and what there is. Of the whole process; any thread may set or read it.
 struct FakeNccl {
-  std::atomic<bool> never_sets_up = false;     // set-ups wait for ever
-  std::atomic<bool> set_up_fails = false;      // at the next poll
-  std::atomic<bool> transfers_stall = false;   // transfers wait for ever
-  std::atomic<bool> transfers_fail = false;    // at the next poll
+  std::atomic<bool> never_sets_up = false;             // set-ups wait for ever
+  std::atomic<bool> set_up_fails = false;              // at the next poll
+  std::atomic<bool> transfers_stall = false;           // transfers wait for ever
+  std::atomic<bool> transfers_fail = false;            // at the next poll
   std::atomic<int64_t> free_bytes = int64_t{1} << 40;  // what can still be allocated
   std::atomic<int64_t> allocated_bytes = 0;
   std::atomic<int64_t> pairs = 0;      // opened and not aborted

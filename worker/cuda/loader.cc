@@ -77,9 +77,10 @@ absl::StatusOr<CudaDevice> CudaModule::Describe(int device) const {
                                                    " CUDA device(s), counted from 0"));
   }
   EspalierCudaDevice description{};
-  ESPALIER_RETURN_IF_ERROR(RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
-    return table_->describe_device(device, &description, error, error_size);
-  }));
+  ESPALIER_RETURN_IF_ERROR(
+      RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+        return table_->describe_device(device, &description, error, error_size);
+      }));
   return CudaDevice{
       .name = description.name,
       .uuid = description.uuid,
@@ -103,9 +104,10 @@ absl::Status CudaModule::Copy(int device, void* to, const void* from, int64_t by
 
 absl::StatusOr<std::string> CudaModule::NcclVersion() const {
   int32_t version = 0;
-  ESPALIER_RETURN_IF_ERROR(RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
-    return table_->nccl_version(&version, error, error_size);
-  }));
+  ESPALIER_RETURN_IF_ERROR(
+      RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+        return table_->nccl_version(&version, error, error_size);
+      }));
   return absl::StrCat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 

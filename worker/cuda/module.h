@@ -68,8 +68,8 @@ struct EspalierCudaModule {
   // thread's waiting for the device could hold up. After an error only nccl_abort is allowed.
   int (*nccl_poll)(EspalierNcclPair* pair, int32_t* done, char* error, size_t error_size);
   // Ends what is under way, without the other end, and frees the pair. Afterwards nothing touches
-  // the memory of a transfer any more. There is no gentler end: NCCL's other one (destroy) waits for
-  // the other side, which may be dead.
+  // the memory of a transfer any more. There is no gentler end: NCCL's other one (destroy) waits
+  // for the other side, which may be dead.
   void (*nccl_abort)(EspalierNcclPair* pair);
 };
 

@@ -24,8 +24,8 @@ struct EspalierNcclPair {
   ncclComm_t communicator = nullptr;
   cudaStream_t stream = nullptr;
   State state = State::kIssued;
-  bool transfer = false;             // what was issued is one, and not the set-up
-  std::atomic<bool> ended = false;   // set by the stream when the transfer has ended
+  bool transfer = false;            // what was issued is one, and not the set-up
+  std::atomic<bool> ended = false;  // set by the stream when the transfer has ended
 };
 
 namespace espalier::cuda_module {
@@ -123,8 +123,8 @@ int NcclReceive(EspalierNcclPair* pair, void* data, int64_t bytes, char* error, 
   try {
     const auto stream =
         c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(pair->device));
-    if (Check("cudaStreamSynchronize", cudaStreamSynchronize(stream.stream()), error,
-              error_size) != 0) {
+    if (Check("cudaStreamSynchronize", cudaStreamSynchronize(stream.stream()), error, error_size) !=
+        0) {
       return 1;
     }
   } catch (const std::exception& exception) {
