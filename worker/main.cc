@@ -69,7 +69,8 @@ void AddSecurityFlags(CLI::App& app, SecurityFlags& flags) {
   add("--model-root", flags.model_roots, "DIR",
       "Load models only from below this folder (may be given several times)");
   app.add_flag("--insecure", flags.connection.insecure,
-               "Allow the token, and activations, to go to another machine unencrypted")
+               "Allow the token, and activations, to go to another machine unencrypted; stages on\n"
+               "different machines use NCCL only with it")
       ->group("Security");
 }
 

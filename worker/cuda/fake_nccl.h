@@ -31,6 +31,7 @@ namespace fake_nccl {
 int Allocate(int32_t device, int64_t bytes, void** data, char* error, size_t error_size);
 void Release(int32_t device, void* data);
 int Copy(int32_t device, void* to, const void* from, int64_t bytes, char* error, size_t error_size);
+int FinishStream(int32_t device, char* error, size_t error_size);
 int UniqueId(char* id, char* error, size_t error_size);
 int Open(int32_t device, const char* id, int32_t rank, EspalierNcclPair** pair, char* error,
          size_t error_size);

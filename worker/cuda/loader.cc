@@ -102,6 +102,12 @@ absl::Status CudaModule::Copy(int device, void* to, const void* from, int64_t by
   });
 }
 
+absl::Status CudaModule::FinishStream(int device) const {
+  return RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+    return table_->finish_stream(device, error, error_size);
+  });
+}
+
 absl::StatusOr<std::string> CudaModule::NcclVersion() const {
   int32_t version = 0;
   ESPALIER_RETURN_IF_ERROR(

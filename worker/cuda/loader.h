@@ -43,6 +43,8 @@ class CudaModule {
   // After all work on libtorch's current stream of the calling thread; returns when that and the
   // copy have ended. Device or host memory on either side. INTERNAL with CUDA's reason.
   absl::Status Copy(int device, void* to, const void* from, int64_t bytes) const;
+  // Waits for all work on that stream. INTERNAL with CUDA's reason.
+  absl::Status FinishStream(int device) const;
   // "2.28.3".
   absl::StatusOr<std::string> NcclVersion() const;
 

@@ -113,6 +113,18 @@ int Copy(int32_t device, void* to, const void* from, int64_t bytes, char* error,
   }
 }
 
+int FinishStream(int32_t device, char* error, size_t error_size) {
+  const ScopedDevice current(device);
+  if (Check("cudaSetDevice", current.result(), error, error_size) != 0) return 1;
+  try {
+    const auto stream = c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device));
+    return Check("cudaStreamSynchronize", cudaStreamSynchronize(stream.stream()), error,
+                 error_size);
+  } catch (const std::exception& exception) {
+    return Fail("wait for the stream", exception.what(), error, error_size);
+  }
+}
+
 constexpr EspalierCudaModule kModule = {
     .interface_version = kEspalierCudaInterfaceVersion,
     .device_count = DeviceCount,
@@ -122,6 +134,7 @@ constexpr EspalierCudaModule kModule = {
     .allocate = Allocate,
     .release = Release,
     .copy = Copy,
+    .finish_stream = FinishStream,
     .nccl_unique_id = espalier::cuda_module::NcclUniqueId,
     .nccl_open = espalier::cuda_module::NcclOpen,
     .nccl_send = espalier::cuda_module::NcclSend,

@@ -50,22 +50,24 @@ struct EspalierCudaModule {
   int (*copy)(int32_t device, void* to, const void* from, int64_t bytes, char* error,
               size_t error_size);
 
+  // Waits for all work on the current stream, and for that only.
+  int (*finish_stream)(int32_t device, char* error, size_t error_size);
+
   // Names a communicator; written to `id`, kEspalierNcclIdBytes bytes. Both ends need it.
   int (*nccl_unique_id)(char* id, char* error, size_t error_size);
   // Begins to set up an end on the device. Neither this nor the next two wait for the other end:
   // nccl_poll says when they are done.
   int (*nccl_open)(int32_t device, const char* id, int32_t rank, EspalierNcclPair** pair,
                    char* error, size_t error_size);
-  // `data`, device memory, must stay as it is until done. No stream orders this transfer: nothing
-  // may be at work on the memory.
+  // `data` is device memory that nothing else is at work on until this is done: no stream of the
+  // caller's orders a transfer. Once a receive is done, its data is there for all streams.
   int (*nccl_send)(EspalierNcclPair* pair, const void* data, int64_t bytes, char* error,
                    size_t error_size);
-  // Waits for the work on the current stream, which may still use the memory. Once done, the data
-  // is there for all streams.
   int (*nccl_receive)(EspalierNcclPair* pair, void* data, int64_t bytes, char* error,
                       size_t error_size);
-  // *done: 1 when the last of these three has ended, otherwise 0. Makes no call that another
-  // thread's waiting for the device could hold up. After an error only nccl_abort is allowed.
+  // *done: 1 when the last of these three has ended, otherwise 0. Once it has seen that a transfer
+  // runs, it makes no call that another thread's waiting for the device could hold up. After an
+  // error only nccl_abort is allowed.
   int (*nccl_poll)(EspalierNcclPair* pair, int32_t* done, char* error, size_t error_size);
   // Ends what is under way, without the other end, and frees the pair. Afterwards nothing touches
   // the memory of a transfer any more. There is no gentler end: NCCL's other one (destroy) waits

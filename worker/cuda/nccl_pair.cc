@@ -1,11 +1,10 @@
 // NCCL communicators of two ranks, non-blocking: every call returns at once, and what becomes of it
 // is asked for.
-#include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
-#include <exception>
 #include <memory>
 
 #include "worker/cuda/module_internal.h"
@@ -120,16 +119,6 @@ int NcclReceive(EspalierNcclPair* pair, void* data, int64_t bytes, char* error, 
   if (CheckIdle(*pair, error, error_size) != 0) return 1;
   const ScopedDevice current(pair->device);
   if (Check("cudaSetDevice", current.result(), error, error_size) != 0) return 1;
-  try {
-    const auto stream =
-        c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(pair->device));
-    if (Check("cudaStreamSynchronize", cudaStreamSynchronize(stream.stream()), error, error_size) !=
-        0) {
-      return 1;
-    }
-  } catch (const std::exception& exception) {
-    return Fail("receive", exception.what(), error, error_size);
-  }
   return Issued(pair, "ncclRecv",
                 ncclRecv(data, static_cast<size_t>(bytes), ncclUint8, /*peer=*/0,
                          pair->communicator, pair->stream),

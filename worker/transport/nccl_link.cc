@@ -162,6 +162,9 @@ absl::Status NcclLink::DeliverFirst() {
 
 absl::Status NcclLink::Receive(const MessageTag& tag, void* data, int64_t bytes,
                                const std::atomic<bool>* cancelled) {
+  // Work that still uses the memory must end before it is written. Before the message is accepted:
+  // the sender's transfer would occupy its GPU for as long.
+  ESPALIER_RETURN_IF_ERROR(options_.module.FinishStream(options_.device));
   ESPALIER_ASSIGN_OR_RETURN(const v1::StageControl::Announcement announcement,
                             Expect(tag, cancelled));
   if (announcement.bytes() != bytes) {
