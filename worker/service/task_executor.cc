@@ -59,7 +59,7 @@ absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
     return absl::OkStatus();
   }));
   ESPALIER_ASSIGN_OR_RETURN(const std::shared_ptr<Transport> transport,
-                            options_.transport(task.epoch(), control->Part(0, 0).cancelled));
+                            options_.transport(task.epoch(), control->cancelled_flag()));
   const Pipeline pipeline{.transport = transport.get(), .task = task.id()};
   switch (task.work_case()) {
     case v1::Task::kLoad:

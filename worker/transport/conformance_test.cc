@@ -72,7 +72,7 @@ class ThroughDevice final : public Transport {
                     const std::atomic<bool>* cancelled) override {
     const absl::StatusOr<DeviceBuffer> copy = DeviceBuffer::Allocate(module_, device_, bytes);
     if (!copy.ok()) return copy.status();
-    const absl::Status copied = module_.Copy(device_, copy->data(), data, bytes);
+    absl::Status copied = module_.Copy(device_, copy->data(), data, bytes);
     if (!copied.ok()) return copied;
     return transport_.Send(peer, tag, copy->data(), bytes, cancelled);
   }
@@ -80,7 +80,7 @@ class ThroughDevice final : public Transport {
                        const std::atomic<bool>* cancelled) override {
     const absl::StatusOr<DeviceBuffer> copy = DeviceBuffer::Allocate(module_, device_, bytes);
     if (!copy.ok()) return copy.status();
-    const absl::Status status = transport_.Receive(peer, tag, copy->data(), bytes, cancelled);
+    absl::Status status = transport_.Receive(peer, tag, copy->data(), bytes, cancelled);
     return status.ok() ? module_.Copy(device_, data, copy->data(), bytes) : status;
   }
   void Abort() override { transport_.Abort(); }

@@ -182,6 +182,7 @@ absl::StatusOr<std::vector<StageOffer>> GrpcTransport::AwaitOffers(
     changed_.WaitUntil(&mutex_, now + kPoll);
   }
   std::vector<StageOffer> all;
+  all.reserve(place_.addresses.size());
   for (int stage = 0; stage < size(); ++stage) {
     all.push_back(stage == rank() ? place_.offer : offers_.at(stage));
   }

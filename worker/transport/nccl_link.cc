@@ -201,7 +201,7 @@ absl::Status NcclLink::Answer(const MessageTag& tag, bool accepted) {
 // --- both
 
 absl::Status NcclLink::Transfer(Way* way, const std::string& id, void* data, int64_t bytes) {
-  const absl::Status outcome = TryTransfer(way, id, data, bytes);
+  absl::Status outcome = TryTransfer(way, id, data, bytes);
   if (outcome.ok()) {
     way->carried = true;
     return outcome;
