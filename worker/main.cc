@@ -69,7 +69,8 @@ void AddSecurityFlags(CLI::App& app, SecurityFlags& flags) {
   add("--model-root", flags.model_roots, "DIR",
       "Load models only from below this folder (may be given several times)");
   app.add_flag("--insecure", flags.connection.insecure,
-               "Allow the token, and activations, to go to another machine unencrypted")
+               "Allow the token, and activations, to go to another machine unencrypted; stages on\n"
+               "different machines use NCCL only with it")
       ->group("Security");
 }
 
@@ -81,6 +82,7 @@ absl::Status ReadStageListener(const SecurityFlags& flags, Warnings* warnings,
   options->stage_listen = flags.stage_listen.value_or(local ? "127.0.0.1:0" : "none");
   if (options->stage_listen == "none") options->stage_listen.clear();
   if (options->stage_listen.empty()) return absl::OkStatus();
+  options->stage_clear_text = flags.connection.insecure;
   ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options->stage_listen));
   if (address.unix_path.empty() && (address.host == "0.0.0.0" || address.host == "::")) {
     return absl::InvalidArgumentError(

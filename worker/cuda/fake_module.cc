@@ -1,6 +1,8 @@
-// Stands in for libespalier_cuda.so in loader_test.cc: two devices, of which the second is broken.
+// Stands in for libespalier_cuda.so in tests: two devices, of which the second fails to
+// synchronise, and an NCCL among threads (fake_nccl.h).
 #include <cstdio>
 
+#include "worker/cuda/fake_nccl.h"
 #include "worker/cuda/module.h"
 
 namespace {
@@ -12,6 +14,7 @@ int DeviceCount(int32_t* count, char*, size_t) {
 
 int DescribeDevice(int32_t device, EspalierCudaDevice* description, char*, size_t) {
   std::snprintf(description->name, sizeof(description->name), "fake device %d", device);
+  std::snprintf(description->uuid, sizeof(description->uuid), "fake-uuid-%d", device);
   description->compute_major = 9;
   description->compute_minor = 0;
   description->total_bytes = int64_t{40} << 30;
@@ -30,8 +33,23 @@ int NcclVersion(int32_t* version, char*, size_t) {
   return 0;
 }
 
-constexpr EspalierCudaModule kModule = {ESPALIER_FAKE_INTERFACE_VERSION, DeviceCount,
-                                        DescribeDevice, Synchronize, NcclVersion};
+namespace fake = espalier::fake_nccl;
+
+constexpr EspalierCudaModule kModule = {ESPALIER_FAKE_INTERFACE_VERSION,
+                                        DeviceCount,
+                                        DescribeDevice,
+                                        Synchronize,
+                                        NcclVersion,
+                                        fake::Allocate,
+                                        fake::Release,
+                                        fake::Copy,
+                                        fake::FinishStream,
+                                        fake::UniqueId,
+                                        fake::Open,
+                                        fake::Send,
+                                        fake::Receive,
+                                        fake::Poll,
+                                        fake::Abort};
 
 }  // namespace
 

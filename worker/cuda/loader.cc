@@ -2,25 +2,17 @@
 
 #include <dlfcn.h>
 
-#include <array>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
+#include "worker/cuda/run.h"
 
 namespace espalier {
 namespace {
 
 constexpr char kFileName[] = "libespalier_cuda.so";
-
-// Runs one of the table's functions: `call(error, error_size)`.
-template <typename Call>
-absl::Status Run(absl::StatusCode code, Call call) {
-  std::array<char, 1024> error{};
-  if (call(error.data(), error.size()) == 0) return absl::OkStatus();
-  return absl::Status(code, absl::StrCat("CUDA: ", error.data()));
-}
 
 absl::StatusOr<const EspalierCudaModule*> OpenFile(const std::filesystem::path& file) {
   void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -71,7 +63,7 @@ absl::StatusOr<CudaModule> CudaModule::Open(const std::vector<std::filesystem::p
 absl::StatusOr<int> CudaModule::DeviceCount() const {
   int32_t count = 0;
   ESPALIER_RETURN_IF_ERROR(
-      Run(absl::StatusCode::kFailedPrecondition, [&](char* error, size_t error_size) {
+      RunCuda(absl::StatusCode::kFailedPrecondition, [&](char* error, size_t error_size) {
         return table_->device_count(&count, error, error_size);
       }));
   return count;
@@ -85,11 +77,13 @@ absl::StatusOr<CudaDevice> CudaModule::Describe(int device) const {
                                                    " CUDA device(s), counted from 0"));
   }
   EspalierCudaDevice description{};
-  ESPALIER_RETURN_IF_ERROR(Run(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
-    return table_->describe_device(device, &description, error, error_size);
-  }));
+  ESPALIER_RETURN_IF_ERROR(
+      RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+        return table_->describe_device(device, &description, error, error_size);
+      }));
   return CudaDevice{
       .name = description.name,
+      .uuid = description.uuid,
       .compute = absl::StrCat(description.compute_major, ".", description.compute_minor),
       .total_bytes = description.total_bytes,
       .free_bytes = description.free_bytes,
@@ -97,16 +91,29 @@ absl::StatusOr<CudaDevice> CudaModule::Describe(int device) const {
 }
 
 absl::Status CudaModule::Synchronize(int device) const {
-  return Run(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+  return RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
     return table_->synchronize(device, error, error_size);
+  });
+}
+
+absl::Status CudaModule::Copy(int device, void* to, const void* from, int64_t bytes) const {
+  return RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+    return table_->copy(device, to, from, bytes, error, error_size);
+  });
+}
+
+absl::Status CudaModule::FinishStream(int device) const {
+  return RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+    return table_->finish_stream(device, error, error_size);
   });
 }
 
 absl::StatusOr<std::string> CudaModule::NcclVersion() const {
   int32_t version = 0;
-  ESPALIER_RETURN_IF_ERROR(Run(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
-    return table_->nccl_version(&version, error, error_size);
-  }));
+  ESPALIER_RETURN_IF_ERROR(
+      RunCuda(absl::StatusCode::kInternal, [&](char* error, size_t error_size) {
+        return table_->nccl_version(&version, error, error_size);
+      }));
   return absl::StrCat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 

@@ -15,6 +15,7 @@ namespace espalier {
 
 struct CudaDevice {
   std::string name;         // for people
+  std::string uuid;         // the same in every process that sees this GPU
   std::string compute;      // "9.0"
   int64_t total_bytes = 0;  // of device memory
   int64_t free_bytes = 0;
@@ -39,11 +40,20 @@ class CudaModule {
   absl::StatusOr<CudaDevice> Describe(int device) const;
   // Waits for all work on the device. INTERNAL with CUDA's reason when some of it failed.
   absl::Status Synchronize(int device) const;
+  // After all work on libtorch's current stream of the calling thread; returns when that and the
+  // copy have ended. Device or host memory on either side. INTERNAL with CUDA's reason.
+  absl::Status Copy(int device, void* to, const void* from, int64_t bytes) const;
+  // Waits for all work on that stream. INTERNAL with CUDA's reason.
+  absl::Status FinishStream(int device) const;
   // "2.28.3".
   absl::StatusOr<std::string> NcclVersion() const;
 
- private:
+  // The functions themselves, for the owners in nccl.h. A table that is no opened module's is a
+  // test's.
   explicit CudaModule(const EspalierCudaModule* table) : table_(table) {}
+  const EspalierCudaModule& table() const { return *table_; }
+
+ private:
   const EspalierCudaModule* table_;
 };
 

@@ -52,6 +52,7 @@ TEST(CudaModuleTest, DescribesADevice) {
   const absl::StatusOr<CudaDevice> device = module->Describe(1);
   ASSERT_TRUE(device.ok()) << device.status();
   EXPECT_EQ(device->name, "fake device 1");
+  EXPECT_EQ(device->uuid, "fake-uuid-1");
   EXPECT_EQ(device->compute, "9.0");
   EXPECT_EQ(device->total_bytes, int64_t{40} << 30);
   EXPECT_EQ(device->free_bytes, int64_t{39} << 30);

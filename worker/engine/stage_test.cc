@@ -13,6 +13,7 @@
 #include "worker/engine/engine.h"
 #include "worker/engine/test_model.h"
 #include "worker/transport/testing/local_transport.h"
+#include "worker/transport/testing/nccl_replica.h"
 
 namespace espalier {
 namespace {
@@ -217,6 +218,39 @@ TEST(StageEngineTest, ALayerOfAnotherStageMayBeUnreadable) {
                   ->Receive(0, {1, 0}, x.data(), static_cast<int64_t>(x.size() * 4), nullptr)
                   .ok());
   for (const float value : x) ASSERT_TRUE(std::isfinite(value));
+}
+
+// The pointers are the tensors' own then. The fake GPU's memory is the CPU's.
+TEST(StageEngineTest, OverNcclTheLossesAreTheSame) {
+  const ModelConfig config = TestConfig(4, 2, false);
+  const std::filesystem::path folder = WriteTestModel(config, 34, "nccl");
+  const TokenSequences tokens = RandomTokens(config, 41, 410, 3);  // more than one batch
+  const auto whole = Engine::Load(folder, {.threads = 1});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const auto expected = (*whole)->Evaluate(Subnet::Dense(config), tokens);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+
+  NcclReplica replica(2, CudaModule(espalier_cuda_module()));
+  ASSERT_EQ(replica.stage(0).memory(), Transport::Memory::kDevice);
+  const std::vector<StageRange> ranges = {{0, 2}, {2, 1}};
+  std::vector<absl::StatusOr<std::vector<SequenceLoss>>> losses(2);
+  std::vector<std::thread> threads;
+  for (int stage = 0; stage < 2; ++stage) {
+    threads.emplace_back([&, stage] {
+      const auto engine = Engine::Load(folder, {.threads = 1, .stage = ranges[stage]});
+      ASSERT_TRUE(engine.ok()) << engine.status();
+      losses[stage] =
+          (*engine)->Evaluate(StageSubnet(Subnet::Dense(config), ranges[stage]), tokens, nullptr,
+                              {}, {.transport = &replica.stage(stage), .task = 1});
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ASSERT_TRUE(losses[0].ok()) << losses[0].status();
+  ASSERT_TRUE(losses[1].ok()) << losses[1].status();
+  ASSERT_EQ(losses[1]->size(), expected->size());
+  for (size_t i = 0; i < expected->size(); ++i) {
+    EXPECT_EQ((*losses[1])[i].nll_sum, (*expected)[i].nll_sum);
+  }
 }
 
 TEST(StageEngineTest, RefusesRangesAndCallsThatMakeNoSense) {

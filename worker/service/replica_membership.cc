@@ -1,5 +1,13 @@
 #include "worker/service/replica_membership.h"
 
+#include <spdlog/spdlog.h>
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "worker/transport/nccl_transport.h"
+
 namespace espalier {
 
 void ReplicaMembership::Join(const v1::JoinReplica& join) {
@@ -12,21 +20,79 @@ void ReplicaMembership::Join(const v1::JoinReplica& join) {
       ReplicaPlace{.epoch = join.epoch(),
                    .secret = join.secret(),
                    .rank = join.stage(),
-                   .addresses = {join.stage_addresses().begin(), join.stage_addresses().end()}},
+                   .addresses = {join.stage_addresses().begin(), join.stage_addresses().end()},
+                   .offer = Offer()},
       ConnectionSecurity{.tls = security_.tls}));
 }
 
 void ReplicaMembership::Leave() { Replace(nullptr); }
 
-void ReplicaMembership::Replace(std::shared_ptr<GrpcTransport> transport) {
-  if (server_ != nullptr) server_->Serve(transport);  // aborts the one before
-  MutexLock lock(&mutex_);
-  transport_.swap(transport);
+void ReplicaMembership::Replace(std::shared_ptr<GrpcTransport> streams) {
+  Place before;
+  {
+    MutexLock lock(&mutex_);
+    std::swap(before, place_);
+    place_.streams = streams;
+  }
+  // At once, and not only when its streams have ended.
+  if (before.transport != nullptr) before.transport->Abort();
+  if (server_ != nullptr) server_->Serve(std::move(streams));  // aborts the one before
 }
 
-std::shared_ptr<Transport> ReplicaMembership::TransportOf(uint64_t epoch) const {
+StageOffer ReplicaMembership::Offer() const {
   MutexLock lock(&mutex_);
-  return transport_ != nullptr && transport_->place().epoch == epoch ? transport_ : nullptr;
+  if (nccl_failure_.empty()) return gpu_.offer;
+  return {.reason = absl::StrCat("NCCL has failed before: ", nccl_failure_)};
+}
+
+void ReplicaMembership::GiveUpNccl(const std::string& reason) {
+  spdlog::warn(
+      "{}; from the next replica on, this worker's activations go by gRPC through host memory "
+      "(NCCL_DEBUG=INFO in its environment shows more; start it again to try NCCL again)",
+      reason);
+  MutexLock lock(&mutex_);
+  nccl_failure_ = reason;
+}
+
+absl::StatusOr<std::shared_ptr<Transport>> ReplicaMembership::TransportOf(
+    uint64_t epoch, const std::atomic<bool>* cancelled) {
+  std::shared_ptr<GrpcTransport> streams;
+  {
+    MutexLock lock(&mutex_);
+    if (place_.streams == nullptr || place_.streams->place().epoch != epoch) return nullptr;
+    if (place_.transport != nullptr) return place_.transport;
+    streams = place_.streams;
+  }
+  ESPALIER_ASSIGN_OR_RETURN(std::shared_ptr<Transport> chosen, Choose(streams, cancelled));
+  MutexLock lock(&mutex_);
+  if (place_.streams != streams) return absl::AbortedError("the replica is over");
+  place_.transport = chosen;
+  return chosen;
+}
+
+absl::StatusOr<std::shared_ptr<Transport>> ReplicaMembership::Choose(
+    std::shared_ptr<GrpcTransport> streams, const std::atomic<bool>* cancelled) {
+  const ReplicaPlace& place = streams->place();
+  std::string obstacle;
+  if (place.offer.HasGpu()) {
+    ESPALIER_ASSIGN_OR_RETURN(const std::vector<StageOffer> offers,
+                              streams->AwaitOffers(cancelled));
+    obstacle = WhyNotNccl(offers);
+  } else {
+    obstacle = absl::StrCat("stage ", place.rank, ": ", place.offer.reason);
+  }
+  if (!obstacle.empty()) {
+    spdlog::info("stage {} of {}, epoch {}: activations go by gRPC through host memory ({})",
+                 place.rank, place.addresses.size(), place.epoch, obstacle);
+    return streams;
+  }
+  spdlog::info("stage {} of {}, epoch {}: activations go by NCCL {} (a GPU for every stage)",
+               place.rank, place.addresses.size(), place.epoch, place.offer.nccl);
+  return std::make_shared<NcclTransport>(
+      std::move(streams),
+      NcclOptions{.module = *gpu_.module,
+                  .device = gpu_.device,
+                  .on_unusable = [this](const std::string& reason) { GiveUpNccl(reason); }});
 }
 
 }  // namespace espalier

@@ -2,14 +2,17 @@
 #ifndef ESPALIER_WORKER_SERVICE_REPLICA_MEMBERSHIP_H_
 #define ESPALIER_WORKER_SERVICE_REPLICA_MEMBERSHIP_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "common/connection_security.h"
 #include "common/mutex.h"
 #include "espalier/v1/worker.pb.h"
+#include "worker/service/stage_gpu.h"
 #include "worker/transport/grpc_transport.h"
 #include "worker/transport/stage_server.h"
 
@@ -20,8 +23,9 @@ class ReplicaMembership {
  public:
   // `server` is null for a worker that can only serve alone. `security` is what other workers are
   // dialled with.
-  ReplicaMembership(std::unique_ptr<StageServer> server, ConnectionSecurity security)
-      : server_(std::move(server)), security_(std::move(security)) {}
+  ReplicaMembership(std::unique_ptr<StageServer> server, ConnectionSecurity security,
+                    StageGpu gpu = {})
+      : server_(std::move(server)), security_(std::move(security)), gpu_(std::move(gpu)) {}
   ~ReplicaMembership() { Leave(); }
 
   // Where other stages reach this worker; empty: nowhere.
@@ -31,16 +35,33 @@ class ReplicaMembership {
   void Join(const v1::JoinReplica& join);
   void Leave();
 
-  // The way to the other stages; null for a worker that is alone in that epoch, or not in it.
-  std::shared_ptr<Transport> TransportOf(uint64_t epoch) const;
+  // The way to the other stages; null for a worker that is alone in that epoch, or not in it. The
+  // first call of an epoch may wait until all stages have said what they can do, and logs what was
+  // chosen. From one thread. Errors as Transport's.
+  absl::StatusOr<std::shared_ptr<Transport>> TransportOf(uint64_t epoch,
+                                                         const std::atomic<bool>* cancelled);
 
  private:
-  void Replace(std::shared_ptr<GrpcTransport> transport);
+  // The streams between the stages of the present replica; also the transport, unless NCCL is used.
+  struct Place {
+    std::shared_ptr<GrpcTransport> streams;
+    std::shared_ptr<Transport> transport;  // null: not chosen yet
+  };
+
+  StageOffer Offer() const;
+  void Replace(std::shared_ptr<GrpcTransport> streams);
+  absl::StatusOr<std::shared_ptr<Transport>> Choose(std::shared_ptr<GrpcTransport> streams,
+                                                    const std::atomic<bool>* cancelled);
+  // NCCL is not offered any more: a cluster in which it does not work loses one replica by that,
+  // and not every one that it forms.
+  void GiveUpNccl(const std::string& reason);
 
   const std::unique_ptr<StageServer> server_;
   const ConnectionSecurity security_;
+  const StageGpu gpu_;
   mutable Mutex mutex_;
-  std::shared_ptr<GrpcTransport> transport_ ABSL_GUARDED_BY(mutex_);
+  std::string nccl_failure_ ABSL_GUARDED_BY(mutex_);
+  Place place_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace espalier

@@ -28,6 +28,7 @@ class TaskControl {
     if (interrupt_) interrupt_();
   }
   bool cancelled() const { return cancelled_; }
+  const std::atomic<bool>* cancelled_flag() const { return &cancelled_; }  // for those who poll it
   absl::Status CheckCancelled() const {
     return cancelled_ ? absl::CancelledError("the task was cancelled") : absl::OkStatus();
   }

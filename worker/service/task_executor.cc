@@ -58,7 +58,8 @@ absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
     ESPALIER_ASSIGN_OR_RETURN(model, models_.Get(task.model(), control));
     return absl::OkStatus();
   }));
-  const std::shared_ptr<Transport> transport = options_.transport(task.epoch());
+  ESPALIER_ASSIGN_OR_RETURN(const std::shared_ptr<Transport> transport,
+                            options_.transport(task.epoch(), control->cancelled_flag()));
   const Pipeline pipeline{.transport = transport.get(), .task = task.id()};
   switch (task.work_case()) {
     case v1::Task::kLoad:

@@ -2,6 +2,7 @@
 #ifndef ESPALIER_WORKER_SERVICE_TASK_EXECUTOR_H_
 #define ESPALIER_WORKER_SERVICE_TASK_EXECUTOR_H_
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -28,10 +29,11 @@ class TaskExecutor {
     PathRoots model_roots{};
     const DataSetStore* data_sets = nullptr;  // both must outlive the executor
     ArtifactSink* artifacts = nullptr;
-    // The way to the other stages of the replica of that epoch; null for one that is alone.
-    std::function<std::shared_ptr<Transport>(uint64_t epoch)> transport = [](uint64_t) {
-      return nullptr;
-    };
+    // The way to the other stages of the replica of that epoch; null for one that is alone. As
+    // ReplicaMembership::TransportOf.
+    std::function<absl::StatusOr<std::shared_ptr<Transport>>(uint64_t epoch,
+                                                             const std::atomic<bool>* cancelled)>
+        transport = [](uint64_t, const std::atomic<bool>*) { return nullptr; };
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
   };
   explicit TaskExecutor(Options options);

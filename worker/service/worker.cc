@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "worker/service/data_set_store.h"
 #include "worker/service/device_info.h"
 #include "worker/service/replica_membership.h"
+#include "worker/service/stage_gpu.h"
 #include "worker/service/task_executor.h"
 #include "worker/service/task_runner.h"
 
@@ -67,7 +69,8 @@ class WorkerImpl : public Worker {
   WorkerImpl(WorkerOptions options, const DeviceInfo& device,
              std::unique_ptr<StageServer> stage_server, EngineLoader loader)
       : options_(std::move(options)),
-        membership_(std::move(stage_server), options_.security),
+        membership_(std::move(stage_server), options_.security,
+                    DescribeStageGpu(options_.device, options_.stage_clear_text)),
         hello_(MakeHello(options_, device, membership_.address())),
         channel_(
             MakeCoordinatorChannel(options_.coordinator, options_.security, options_.keepalive)),
@@ -79,7 +82,10 @@ class WorkerImpl : public Worker {
                    .model_roots = options_.model_roots,
                    .data_sets = &data_sets_,
                    .artifacts = &uploader_,
-                   .transport = [this](uint64_t epoch) { return membership_.TransportOf(epoch); }}),
+                   .transport =
+                       [this](uint64_t epoch, const std::atomic<bool>* cancelled) {
+                         return membership_.TransportOf(epoch, cancelled);
+                       }}),
         runner_([this](const v1::Task& task,
                        TaskControl* control) { return executor_.Execute(task, control); },
                 [this](const v1::TaskResult& result) {

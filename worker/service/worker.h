@@ -31,6 +31,8 @@ struct WorkerOptions {
   // 0: any free one) or unix:/path. Empty: nowhere, it can only hold whole models.
   std::string stage_listen{};
   std::optional<TlsServer> stage_tls{};
+  // Activations may go to another machine unencrypted, which NCCL needs for stages there.
+  bool stage_clear_text = false;
   PathRoots model_roots{};  // models are loaded only from below these folders
 };
 

@@ -1,14 +1,19 @@
-// What every transport must do. A new one is added to the list at the end.
+// What every transport must do. A new one is added to AllKinds.
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "worker/cuda/loader.h"
+#include "worker/cuda/nccl.h"
 #include "worker/transport/stage_server.h"
 #include "worker/transport/testing/local_transport.h"
+#include "worker/transport/testing/nccl_replica.h"
 
 namespace espalier {
 namespace {
@@ -53,14 +58,97 @@ class GrpcReplica final : public Replica {
   std::vector<std::shared_ptr<GrpcTransport>> transports_;
 };
 
+// Host memory for a transport of device memory.
+class ThroughDevice final : public Transport {
+ public:
+  ThroughDevice(Transport* transport, const CudaModule& module, int device)
+      : transport_(*transport), module_(module), device_(device) {}
+
+  int rank() const override { return transport_.rank(); }
+  int size() const override { return transport_.size(); }
+  Memory memory() const override { return Memory::kHost; }
+
+  absl::Status Send(int peer, const MessageTag& tag, const void* data, int64_t bytes,
+                    const std::atomic<bool>* cancelled) override {
+    const absl::StatusOr<DeviceBuffer> copy = DeviceBuffer::Allocate(module_, device_, bytes);
+    if (!copy.ok()) return copy.status();
+    absl::Status copied = module_.Copy(device_, copy->data(), data, bytes);
+    if (!copied.ok()) return copied;
+    return transport_.Send(peer, tag, copy->data(), bytes, cancelled);
+  }
+  absl::Status Receive(int peer, const MessageTag& tag, void* data, int64_t bytes,
+                       const std::atomic<bool>* cancelled) override {
+    const absl::StatusOr<DeviceBuffer> copy = DeviceBuffer::Allocate(module_, device_, bytes);
+    if (!copy.ok()) return copy.status();
+    absl::Status status = transport_.Receive(peer, tag, copy->data(), bytes, cancelled);
+    return status.ok() ? module_.Copy(device_, data, copy->data(), bytes) : status;
+  }
+  void Abort() override { transport_.Abort(); }
+
+ private:
+  Transport& transport_;
+  const CudaModule module_;
+  const int device_;
+};
+
+// Stage r on device r.
+class DeviceReplica final : public Replica {
+ public:
+  DeviceReplica(int size, const CudaModule& module) : stages_(size, module) {
+    for (int rank = 0; rank < size; ++rank) {
+      ends_.push_back(std::make_unique<ThroughDevice>(&stages_.stage(rank), module, rank));
+    }
+  }
+  Transport& stage(int rank) override { return *ends_[rank]; }
+
+ private:
+  NcclReplica stages_;
+  std::vector<std::unique_ptr<ThroughDevice>> ends_;
+};
+
+// The real module, when this build has made it and this machine can use it.
+absl::StatusOr<CudaModule> GpuModule() {
+  std::vector<std::filesystem::path> folders = CudaModuleFolders();
+  folders.emplace_back(ESPALIER_CUDA_MODULE_FOLDER);
+  return CudaModule::Open(folders);
+}
+
+// Why this machine cannot run stages on that many GPUs; empty: it can.
+std::string NoGpus(int count) {
+  const absl::StatusOr<CudaModule> module = GpuModule();
+  const absl::StatusOr<int> devices = module.ok() ? module->DeviceCount() : module.status();
+  if (!devices.ok()) return std::string(devices.status().message());
+  return *devices >= count ? "" : absl::StrCat("needs ", count, " GPUs, and there are ", *devices);
+}
+
 struct Kind {
   std::string name;
   std::function<std::unique_ptr<Replica>(int size)> make;
+  std::function<std::string(int size)> why_not = [](int) { return ""; };
 };
+
+std::vector<Kind> AllKinds() {
+  return {
+      {"local", [](int size) { return std::make_unique<LocalReplica>(size); }},
+      {"grpc", [](int size) { return std::make_unique<GrpcReplica>(size); }},
+      {"nccl_fake",
+       [](int size) {
+         return std::make_unique<DeviceReplica>(size, CudaModule(espalier_cuda_module()));
+       }},
+      {"nccl", [](int size) { return std::make_unique<DeviceReplica>(size, *GpuModule()); },
+       NoGpus},
+  };
+}
 
 class TransportTest : public ::testing::TestWithParam<Kind> {
  protected:
-  std::unique_ptr<Replica> Make(int size) { return GetParam().make(size); }
+  // Null, and the test skipped, where this machine has not what it takes.
+  std::unique_ptr<Replica> Make(int size) {
+    const std::string why_not = GetParam().why_not(size);
+    if (why_not.empty()) return GetParam().make(size);
+    [&] { GTEST_SKIP() << why_not; }();
+    return nullptr;
+  }
 
   static absl::Status Send(Transport& from, int to, MessageTag tag, const std::string& bytes,
                            const std::atomic<bool>* cancelled = nullptr) {
@@ -84,6 +172,7 @@ std::string Pattern(size_t size, char seed) {
 
 TEST_P(TransportTest, KnowsItsPlace) {
   const auto replica = Make(3);
+  if (replica == nullptr) return;
   for (int rank = 0; rank < 3; ++rank) {
     EXPECT_EQ(replica->stage(rank).rank(), rank);
     EXPECT_EQ(replica->stage(rank).size(), 3);
@@ -96,6 +185,7 @@ TEST_P(TransportTest, KnowsItsPlace) {
 
 TEST_P(TransportTest, MessagesOfAnySizeArriveWholeAndInOrder) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   const std::vector<size_t> sizes = {0, 1, 1 << 20, (1 << 20) + 1, 5'000'003, 17};
   std::thread sender([&] {
     for (size_t i = 0; i < sizes.size(); ++i) {
@@ -114,6 +204,7 @@ TEST_P(TransportTest, MessagesOfAnySizeArriveWholeAndInOrder) {
 
 TEST_P(TransportTest, AllPairsInBothDirectionsAtOnce) {
   const auto replica = Make(3);
+  if (replica == nullptr) return;
   std::vector<std::thread> threads;
   for (int rank = 0; rank < 3; ++rank) {
     threads.emplace_back([&, rank] {
@@ -138,6 +229,7 @@ TEST_P(TransportTest, AllPairsInBothDirectionsAtOnce) {
 
 TEST_P(TransportTest, WhatTheReceiverGaveUpIsDropped) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   for (int64_t index = 0; index < 3; ++index) {
     ASSERT_TRUE(Send(replica->stage(0), 1, {4, index}, "old").ok());
   }
@@ -149,6 +241,7 @@ TEST_P(TransportTest, WhatTheReceiverGaveUpIsDropped) {
 
 TEST_P(TransportTest, WhatTheSenderGaveUpIsAborted) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   ASSERT_TRUE(Send(replica->stage(0), 1, {5, 0}, "new!").ok());
   const auto missing = Receive(replica->stage(1), 0, {4, 1}, 4);
   EXPECT_EQ(missing.status().code(), absl::StatusCode::kAborted);
@@ -160,6 +253,7 @@ TEST_P(TransportTest, WhatTheSenderGaveUpIsAborted) {
 
 TEST_P(TransportTest, AnotherSizeThanExpectedIsRefused) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   ASSERT_TRUE(Send(replica->stage(0), 1, {1, 0}, "four").ok());
   EXPECT_EQ(Receive(replica->stage(1), 0, {1, 0}, 5).status().code(),
             absl::StatusCode::kInvalidArgument);
@@ -167,6 +261,7 @@ TEST_P(TransportTest, AnotherSizeThanExpectedIsRefused) {
 
 TEST_P(TransportTest, CancellingEndsAWaitingReceiveAndSpoilsNothing) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   std::atomic<bool> cancelled = false;
   std::thread receiver([&] {
     EXPECT_EQ(Receive(replica->stage(1), 0, {1, 0}, 4, &cancelled).status().code(),
@@ -180,6 +275,7 @@ TEST_P(TransportTest, CancellingEndsAWaitingReceiveAndSpoilsNothing) {
 
 TEST_P(TransportTest, ASenderThatIsFarAheadWaitsAndCanBeCancelled) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   const std::string bytes = Pattern(8 << 20, 1);
   std::atomic<bool> cancelled = false;
   std::atomic<int64_t> sent = 0;
@@ -200,6 +296,7 @@ TEST_P(TransportTest, ASenderThatIsFarAheadWaitsAndCanBeCancelled) {
 
 TEST_P(TransportTest, AbortEndsBothSides) {
   const auto replica = Make(2);
+  if (replica == nullptr) return;
   // The link stands in both directions.
   for (const int rank : {0, 1}) {
     ASSERT_TRUE(Send(replica->stage(rank), 1 - rank, {1, 0}, "a").ok());
@@ -218,11 +315,8 @@ TEST_P(TransportTest, AbortEndsBothSides) {
   EXPECT_EQ(Send(replica->stage(0), 1, {3, 0}, "b").code(), absl::StatusCode::kAborted);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, TransportTest,
-    ::testing::Values(Kind{"local", [](int size) { return std::make_unique<LocalReplica>(size); }},
-                      Kind{"grpc", [](int size) { return std::make_unique<GrpcReplica>(size); }}),
-    [](const auto& kind) { return kind.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, TransportTest, ::testing::ValuesIn(AllKinds()),
+                         [](const auto& kind) { return kind.param.name; });
 
 }  // namespace
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 #include <utility>
 
@@ -20,6 +21,9 @@ namespace {
 // What may wait on either side of a link, beside one message.
 constexpr int64_t kCapacity = int64_t{64} << 20;
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
+// All stages hear of the replica at about the same time, and dial for ten seconds at most.
+constexpr std::chrono::seconds kOfferPatience{30};
+constexpr std::chrono::milliseconds kPoll{20};
 
 std::shared_ptr<grpc::Channel> MakeStageChannel(const std::string& address,
                                                 const ConnectionSecurity& security) {
@@ -35,14 +39,18 @@ std::shared_ptr<grpc::Channel> MakeStageChannel(const std::string& address,
 // One stream to a peer, and the thread that writes to it.
 class GrpcTransport::Outgoing {
  public:
-  Outgoing(const ReplicaPlace& place, int peer, const ConnectionSecurity& security)
+  // `inbox` takes what comes from the same peer: whoever waits for it must learn, too, that nothing
+  // reaches the peer any more.
+  Outgoing(const ReplicaPlace& place, int peer, const ConnectionSecurity& security, Mailbox* inbox)
       : address_(place.addresses[peer]),
         peer_(peer),
+        inbox_(inbox),
         stub_(v1::StageService::NewStub(MakeStageChannel(address_, security))),
         box_(kCapacity) {
     first_.set_epoch(place.epoch);
     first_.set_secret(place.secret);
     first_.set_from(place.rank);
+    WriteOffer(place.offer, first_.mutable_offer());
     thread_ = std::thread([this] { Run(); });
   }
   ~Outgoing() {
@@ -68,11 +76,11 @@ class GrpcTransport::Outgoing {
     }
     stream->WritesDone();
     const absl::Status ended = FromGrpcStatus(stream->Finish());
-    box_.Close(
-        absl::UnavailableError(absl::StrCat(
-            "the link to stage ", peer_, " at ", address_, " is lost: ",
-            ended.ok() ? std::string("it closed the stream") : std::string(ended.message()))),
-        /*drop=*/true);
+    const absl::Status lost = absl::UnavailableError(absl::StrCat(
+        "the link to stage ", peer_, " at ", address_, " is lost: ",
+        ended.ok() ? std::string("it closed the stream") : std::string(ended.message())));
+    box_.Close(lost, /*drop=*/true);
+    inbox_->Close(lost, /*drop=*/false);
   }
 
   static bool Write(grpc::ClientWriterInterface<v1::StageChunk>* stream,
@@ -91,6 +99,7 @@ class GrpcTransport::Outgoing {
 
   const std::string address_;
   const int peer_;
+  Mailbox* const inbox_;
   const std::unique_ptr<v1::StageService::Stub> stub_;
   grpc::ClientContext context_;
   Mailbox box_;
@@ -103,6 +112,10 @@ GrpcTransport::GrpcTransport(ReplicaPlace place, ConnectionSecurity security)
   for (int peer = 0; peer < size(); ++peer) {
     inboxes_.push_back(std::make_unique<Mailbox>(kCapacity));
   }
+  if (!place_.offer.HasGpu()) return;
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer != place_.rank) OutgoingTo(peer);
+  }
 }
 
 GrpcTransport::~GrpcTransport() { Abort(); }
@@ -110,7 +123,9 @@ GrpcTransport::~GrpcTransport() { Abort(); }
 GrpcTransport::Outgoing& GrpcTransport::OutgoingTo(int peer) {
   MutexLock lock(&mutex_);
   std::unique_ptr<Outgoing>& outgoing = outgoing_[peer];
-  if (outgoing == nullptr) outgoing = std::make_unique<Outgoing>(place_, peer, security_);
+  if (outgoing == nullptr) {
+    outgoing = std::make_unique<Outgoing>(place_, peer, security_, inboxes_[peer].get());
+  }
   if (aborted_) outgoing->Abort();
   return *outgoing;
 }
@@ -144,13 +159,48 @@ void GrpcTransport::Abort() {
   for (const auto& [peer, outgoing] : outgoing_) outgoing->Abort();
 }
 
-absl::StatusOr<Mailbox*> GrpcTransport::OpenInbox(int peer) {
+absl::StatusOr<Mailbox::Message> GrpcTransport::ReceiveAny(int peer) {
   ESPALIER_RETURN_IF_ERROR(CheckPeer(*this, peer));
+  absl::StatusOr<Mailbox::Message> message = inboxes_[peer]->PopAny();
+  return message.ok() ? std::move(message) : Explain(message.status());
+}
+
+absl::StatusOr<std::vector<StageOffer>> GrpcTransport::AwaitOffers(
+    const std::atomic<bool>* cancelled) {
+  const auto deadline = std::chrono::steady_clock::now() + kOfferPatience;
   MutexLock lock(&mutex_);
-  if (std::exchange(opened_[peer], true)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("stage ", peer, " has opened its stream already"));
+  while (static_cast<int>(offers_.size()) + 1 < size()) {
+    const auto now = std::chrono::steady_clock::now();
+    if (aborted_) return absl::AbortedError("the transport was aborted");
+    if (cancelled != nullptr && *cancelled) return absl::CancelledError("stopped on request");
+    if (now >= deadline) {
+      int silent = 0;
+      while (silent == rank() || offers_.contains(silent)) ++silent;
+      return absl::UnavailableError(absl::StrCat("stage ", silent, " at ", place_.addresses[silent],
+                                                 " has not opened its link to this one"));
+    }
+    changed_.WaitUntil(&mutex_, now + kPoll);
   }
+  std::vector<StageOffer> all;
+  all.reserve(place_.addresses.size());
+  for (int stage = 0; stage < size(); ++stage) {
+    all.push_back(stage == rank() ? place_.offer : offers_.at(stage));
+  }
+  return all;
+}
+
+absl::StatusOr<Mailbox*> GrpcTransport::OpenInbox(int peer, StageOffer offer) {
+  ESPALIER_RETURN_IF_ERROR(CheckPeer(*this, peer));
+  const bool asks = offer.HasGpu();
+  {
+    MutexLock lock(&mutex_);
+    if (!offers_.emplace(peer, std::move(offer)).second) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("stage ", peer, " has opened its stream already"));
+    }
+    changed_.NotifyAll();
+  }
+  if (asks) OutgoingTo(peer);
   return inboxes_[peer].get();
 }
 

@@ -13,6 +13,7 @@
 #include "common/connection_security.h"
 #include "common/mutex.h"
 #include "worker/transport/mailbox.h"
+#include "worker/transport/stage_offer.h"
 #include "worker/transport/transport.h"
 
 namespace espalier {
@@ -23,9 +24,11 @@ struct ReplicaPlace {
   std::string secret;  // shows that who opens a stream belongs to it
   int rank = 0;
   std::vector<std::string> addresses;  // where each stage's StageServer listens, by rank
+  StageOffer offer{};                  // this stage's; told to all others at once if it has a GPU
 };
 
-// What peers send arrives through a StageServer, which must know the transport.
+// What peers send arrives through a StageServer, which must know the transport. NcclTransport uses
+// it as its control channel.
 class GrpcTransport final : public Transport {
  public:
   GrpcTransport(ReplicaPlace place, ConnectionSecurity security);
@@ -42,8 +45,15 @@ class GrpcTransport final : public Transport {
                        const std::atomic<bool>* cancelled) override;
   void Abort() override;
 
+  // Waits for what all stages offer, by rank. Only for a stage that offers a GPU: others are not
+  // told. Errors as the other calls'; UNAVAILABLE too when a stage is not heard of for half a
+  // minute.
+  absl::StatusOr<std::vector<StageOffer>> AwaitOffers(const std::atomic<bool>* cancelled);
+  // The next message from `peer`, whatever its tag, without a bound of time.
+  absl::StatusOr<Mailbox::Message> ReceiveAny(int peer);
+
   // The StageServer's: where what `peer` sends goes. FAILED_PRECONDITION for a second stream.
-  absl::StatusOr<Mailbox*> OpenInbox(int peer);
+  absl::StatusOr<Mailbox*> OpenInbox(int peer, StageOffer offer);
 
  private:
   class Outgoing;
@@ -56,7 +66,8 @@ class GrpcTransport final : public Transport {
   std::vector<std::unique_ptr<Mailbox>> inboxes_;  // by rank
   std::atomic<bool> aborted_ = false;
   Mutex mutex_;
-  std::map<int, bool> opened_ ABSL_GUARDED_BY(mutex_);  // inboxes
+  CondVar changed_;                                           // offers_
+  std::map<int, StageOffer> offers_ ABSL_GUARDED_BY(mutex_);  // of peers that opened their inbox
   std::map<int, std::unique_ptr<Outgoing>> outgoing_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -46,17 +46,21 @@ Mailbox::Message Mailbox::TakeFirst() {
   return message;
 }
 
-absl::StatusOr<Mailbox::Message> Mailbox::Pop(const MessageTag& tag,
-                                              const std::atomic<bool>* cancelled) {
+absl::StatusOr<Mailbox::Message> Mailbox::PopUpTo(const MessageTag& tag,
+                                                  const std::atomic<bool>* cancelled) {
   MutexLock lock(&mutex_);
-  while (true) {
-    while (!messages_.empty() && messages_.front().tag < tag) TakeFirst();
-    if (!messages_.empty()) break;
-    ESPALIER_RETURN_IF_ERROR(Wait(cancelled));
-  }
-  if (messages_.front().tag == tag) return TakeFirst();
+  while (messages_.empty()) ESPALIER_RETURN_IF_ERROR(Wait(cancelled));
+  if (!(tag < messages_.front().tag)) return TakeFirst();
   return absl::AbortedError(absl::StrCat("the other stage gave up task ", tag.task,
                                          " and went on to task ", messages_.front().tag.task));
+}
+
+absl::StatusOr<Mailbox::Message> Mailbox::Pop(const MessageTag& tag,
+                                              const std::atomic<bool>* cancelled) {
+  while (true) {
+    absl::StatusOr<Message> message = PopUpTo(tag, cancelled);
+    if (!message.ok() || message->tag == tag) return message;
+  }
 }
 
 absl::StatusOr<Mailbox::Message> Mailbox::PopAny() {

@@ -25,11 +25,13 @@ class Mailbox {
   // At most this many bytes wait, but always at least one message.
   explicit Mailbox(int64_t capacity) : capacity_(capacity) {}
 
-  // Errors of these three: what Close was given; CANCELLED, as Transport's.
+  // Errors of these four: what Close was given; CANCELLED, as Transport's.
   absl::Status Push(Message message, const std::atomic<bool>* cancelled);
   // As Transport::Receive: drops what is older than `tag`; ABORTED, leaving it there, for what is
   // newer.
   absl::StatusOr<Message> Pop(const MessageTag& tag, const std::atomic<bool>* cancelled);
+  // Like Pop, but gives what is older too, for callers who must do something about it.
+  absl::StatusOr<Message> PopUpTo(const MessageTag& tag, const std::atomic<bool>* cancelled);
   // The next one, whatever its tag.
   absl::StatusOr<Message> PopAny();
 

@@ -73,7 +73,8 @@ class StageServerImpl final : public StageServer, public v1::StageService::Servi
  private:
   absl::Status Take(const v1::StageChunk& first, grpc::ServerReader<v1::StageChunk>* reader) {
     ESPALIER_ASSIGN_OR_RETURN(const std::shared_ptr<GrpcTransport> transport, Await(first));
-    ESPALIER_ASSIGN_OR_RETURN(Mailbox * inbox, transport->OpenInbox(first.from()));
+    ESPALIER_ASSIGN_OR_RETURN(Mailbox * inbox,
+                              transport->OpenInbox(first.from(), ReadOffer(first.offer())));
     absl::Status status;
     while (status.ok()) {
       Mailbox::Message message;

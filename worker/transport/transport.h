@@ -31,7 +31,11 @@ struct MessageTag {
 // Errors: CANCELLED when *cancelled became true (polled; may be null); ABORTED after Abort, or when
 // the peer has gone on to a later message than the one that is waited for; UNAVAILABLE when the
 // link is lost; INVALID_ARGUMENT when the message has another size than was expected. After
-// UNAVAILABLE the transport is of no more use.
+// UNAVAILABLE the transport is of no more use. RESOURCE_EXHAUSTED from Send when there is no device
+// memory for the message.
+//
+// Device memory: a call begins after all work on libtorch's current stream of the calling thread,
+// and when it returns, `data` may be read, written or freed in any order.
 class Transport {
  public:
   enum class Memory { kHost, kDevice };
