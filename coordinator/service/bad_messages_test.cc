@@ -54,7 +54,7 @@ class BadMessagesTest : public ::testing::Test {
 };
 
 TEST_F(BadMessagesTest, NoMessageAtAll) {
-  ASSERT_EQ(Methods().size(), 8u);
+  ASSERT_EQ(Methods().size(), 12u);
   for (const std::string& method : Methods()) {
     const grpc::Status status = RawCallStatus(channel_, method, "\xff\xff\xff\xff");
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;

@@ -43,6 +43,7 @@ TEST(MetricsTest, SaysWhatTheSnapshotHolds) {
                      .leases_expired = 4};
   const auto samples = Samples(MetricsText(snapshot, {.resident_bytes = 4096, .event_streams = 2}));
   const std::map<std::string, double> expected = {{"espalier_build_info{version=\"0.1.0\"}", 1},
+                                                  {"espalier_jobs{state=\"paused\"}", 0},
                                                   {"espalier_jobs{state=\"queued\"}", 2},
                                                   {"espalier_jobs{state=\"running\"}", 1},
                                                   {"espalier_jobs{state=\"succeeded\"}", 1},

@@ -6,6 +6,7 @@
 #include <SQLiteCpp/Transaction.h>
 #include <sqlite3.h>
 
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "common/mutex.h"
 #include "common/sha256.h"
 #include "common/status_macros.h"
+#include "coordinator/store/commit_counter.h"
 #include "coordinator/store/file_lock.h"
 #include "coordinator/store/schema.h"
 
@@ -88,6 +90,7 @@ class SqliteJobStore : public JobStore {
   SqliteJobStore(FileLock lock, std::string file)
       : lock_(std::move(lock)),
         file_(std::move(file)),
+        counter_(fs::path(file_).replace_filename("commits")),
         database_(file_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE) {}
 
   // May throw SQLite::Exception.
@@ -99,8 +102,20 @@ class SqliteJobStore : public JobStore {
     const std::string structure = database_.execAndGet("PRAGMA quick_check(1)").getString();
     if (structure != "ok") return Damaged(structure);
     ESPALIER_RETURN_IF_ERROR(Migrate(database_, file_));
+    const auto commits =
+        static_cast<uint64_t>(database_.execAndGet("SELECT number FROM commits").getInt64());
+    const std::optional<uint64_t> known = counter_.Read();
+    if (known.has_value() && commits < *known) {
+      return Damaged(absl::StrCat(
+          "the last ", *known - commits, " of ", *known,
+          " transactions are missing, as when its write-ahead log is damaged or an older copy was "
+          "put back. To go on without them, remove ",
+          fs::path(file_).replace_filename("commits").string(), "; otherwise"));
+    }
+    SQLite::Transaction transaction(database_);
     database_.exec("INSERT INTO lives DEFAULT VALUES");
     life_ = static_cast<uint64_t>(database_.getLastInsertRowid());
+    CommitAndCount(transaction);
     return absl::OkStatus();
   }
 
@@ -113,7 +128,7 @@ class SqliteJobStore : public JobStore {
       for (const StoreBatch::Event& event : batch.events) Insert(event);
       for (const StoreBatch::Answer& answer : batch.answers) Insert(answer);
       for (const uint64_t job : batch.deleted) Delete(job);
-      transaction.commit();
+      CommitAndCount(transaction);
       return absl::OkStatus();
     });
   }
@@ -189,6 +204,13 @@ class SqliteJobStore : public JobStore {
   uint64_t life() const override { return life_; }
 
  private:
+  void CommitAndCount(SQLite::Transaction& transaction) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    database_.exec("UPDATE commits SET number = number + 1");
+    const int64_t commits = database_.execAndGet("SELECT number FROM commits").getInt64();
+    transaction.commit();
+    counter_.Write(static_cast<uint64_t>(commits));
+  }
+
   void Insert(const StoreBatch::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     SQLite::Statement insert(database_,
                              "INSERT INTO jobs (id, spec, idempotency_key, created_unix_ms, "
@@ -336,6 +358,7 @@ class SqliteJobStore : public JobStore {
   const FileLock lock_;
   const std::string file_;
   Mutex mutex_;
+  CommitCounter counter_ ABSL_GUARDED_BY(mutex_);
   SQLite::Database database_ ABSL_GUARDED_BY(mutex_);
   uint64_t life_ = 0;
 };

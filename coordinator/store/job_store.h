@@ -7,6 +7,7 @@
 //   answers(context, subnet, answer)  losses of candidates, for all jobs
 //   contexts(id, context)       what those depend on
 //   deleted(last_job)           the highest number that a deleted job had
+//   commits(number)             transactions so far (commit_counter.h)
 //   lives(life)                 one row for each start
 // It holds bytes; what they mean is the caller's business.
 //
@@ -76,9 +77,9 @@ struct StoredJobRow {
 // Thread-safe.
 class JobStore {
  public:
-  // Opens or makes `folder`/coordinator.db, checks the file's structure, brings an older schema up to date, begins a new life.
-  // FAILED_PRECONDITION when another coordinator has it or a newer version wrote it; DATA_LOSS when
-  // it is damaged. Errors name the file.
+  // Opens or makes `folder`/coordinator.db, checks the file's structure, brings an older schema up
+  // to date, begins a new life. FAILED_PRECONDITION when another coordinator has it or a newer
+  // version wrote it; DATA_LOSS when it is damaged. Errors name the file.
   static absl::StatusOr<std::unique_ptr<JobStore>> Open(const std::filesystem::path& folder);
   virtual ~JobStore() = default;
 

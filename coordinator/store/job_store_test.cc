@@ -252,6 +252,23 @@ TEST_F(JobStoreTest, ADamagedRowIsRefusedByName) {
   EXPECT_EQ(Open()->Events(1).status().code(), absl::StatusCode::kDataLoss);
 }
 
+// As with a write-ahead log that SQLite ends early, or a copy that was put back.
+TEST_F(JobStoreTest, AStoreThatIsBehindItsCountIsRefused) {
+  ASSERT_TRUE(Open()->Commit(NewJob(1, "")).ok());
+  const fs::path file = folder_ / "coordinator.db";
+  const fs::path copy = folder_ / "copy";
+  fs::copy_file(file, copy);
+  ASSERT_TRUE(Open()->Commit(NewJob(2, "")).ok());
+  fs::copy_file(copy, file, fs::copy_options::overwrite_existing);
+  const auto refused = JobStore::Open(folder_);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kDataLoss);
+  // The second start and the commit.
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("the last 2 of 4 transactions"));
+  // A count that nobody can read says nothing.
+  fs::resize_file(folder_ / "commits", 3);
+  EXPECT_THAT(*Open()->Jobs(), SizeIs(1));
+}
+
 TEST_F(JobStoreTest, AFolderThatCannotBeMadeIsRefusedByName) {
   std::ofstream(folder_.string()) << "a file";
   EXPECT_THAT(JobStore::Open(folder_ / "state").status().message(), HasSubstr("state"));

@@ -48,6 +48,8 @@ CREATE TABLE answers (
   PRIMARY KEY (context, subnet)
 ) WITHOUT ROWID;
 CREATE TABLE deleted (last_job INTEGER NOT NULL);
+CREATE TABLE commits (number INTEGER NOT NULL);
+INSERT INTO commits VALUES (0);
 ALTER TABLE jobs ADD COLUMN checksum INTEGER;
 ALTER TABLE facts ADD COLUMN checksum INTEGER;
 ALTER TABLE events ADD COLUMN checksum INTEGER;
