@@ -191,7 +191,10 @@ def selectors_select(d):
     for policy in d.of_kind("NetworkPolicy"):
         peers = [policy.data["spec"]["podSelector"]]
         for rule in policy.data["spec"].get("ingress", []) + policy.data["spec"].get("egress", []):
-            peers += [p["podSelector"] for p in rule.get("from", []) + rule.get("to", [])]
+            # Those of other namespaces are not ours.
+            ours = [p for p in rule.get("from", []) + rule.get("to", [])
+                    if "namespaceSelector" not in p]
+            peers += [p["podSelector"] for p in ours]
         for peer in peers:
             if not any(selects(peer, pod) for pod in d.pods()):
                 yield f"{policy}: {peer} selects no pod"
