@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import ssl
 import subprocess
@@ -93,7 +94,7 @@ class Cluster:
         self.results = None
         making = re.search(r"scripts/make-dev-certs certs (.*)", deployment.readme())
         subprocess.run(
-            [deployment.root / "scripts/make-dev-certs", self.certs, *making[1].split()],
+            [deployment.root / "scripts/make-dev-certs", self.certs, *shlex.split(making[1])],
             stdout=subprocess.DEVNULL,
             check=True,
         )
