@@ -22,11 +22,11 @@ AnswerBook::Page AnswerBook::Open(const std::string& context) {
 }
 
 void AnswerBook::Add(const std::string& context,
-                     std::vector<std::pair<std::string, EvaluateResult>> answers) {
+                     const std::vector<std::pair<std::string, EvaluateResult>>& answers) {
   const auto page = pages_.find(context);
   const std::shared_ptr<KnownAnswers> known = page == pages_.end() ? nullptr : page->second.lock();
   if (known == nullptr) return;
-  for (auto& [subnet, answer] : answers) known->emplace(subnet, std::move(answer));
+  for (const auto& [subnet, answer] : answers) known->emplace(subnet, answer);
 }
 
 }  // namespace espalier

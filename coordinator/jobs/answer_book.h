@@ -37,7 +37,8 @@ class AnswerBook {
   };
   Page Open(const std::string& context);
   // Nothing is replaced; ignored when nobody holds the context's answers (any more).
-  void Add(const std::string& context, std::vector<std::pair<std::string, EvaluateResult>> answers);
+  void Add(const std::string& context,
+           const std::vector<std::pair<std::string, EvaluateResult>>& answers);
 
  private:
   std::map<std::string, std::weak_ptr<KnownAnswers>> pages_;
