@@ -50,11 +50,29 @@ void Brain::Handle(const Event& event, TimeMs now, Actions* actions) {
   Settle(step);
 }
 
+void Brain::GoOn(TimeMs now, Actions* actions) {
+  more_ = false;
+  Settle({.now = now, .actions = actions});
+}
+
 void Brain::Settle(const Step& step) {
+  // What an earlier step left for GoOn stays there: otherwise every heartbeat would do a part of it
+  // first, and those behind it would wait for all of them.
+  const bool later = more_;
+  if (!later) Replay(step);
   Retire(step);
   Regroup(step);
-  Dispatch(step);
+  if (!later) Dispatch(step);
   UpdateWaiting(step);
+}
+
+// Of one job at a time, and some of its journal: a long one takes minutes.
+void Brain::Replay(const Step& step) {
+  for (const auto& [id, job] : active_) {
+    if (!job->Replaying()) continue;
+    more_ = true;
+    return job->Replay(step, static_cast<size_t>(options_.most_a_step));
+  }
 }
 
 // ---- Clients ----

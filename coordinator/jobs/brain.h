@@ -44,6 +44,10 @@ struct BrainOptions {
   // How often a coordinator with the same store was started before. Epochs and task ids of each
   // life are their own, so that what a worker of an earlier one sends is recognised.
   uint64_t life = 0;
+  // A step gives so many tasks, or replays so many entries of a journal, and leaves the rest to
+  // GoOn. Each may draw a candidate, which takes milliseconds for a large model, and heartbeats
+  // should not wait behind a thousand of them.
+  int most_a_step = 4;
 };
 
 class Brain {
@@ -57,6 +61,10 @@ class Brain {
   void Restore(StoredJob job, TimeMs now, Actions* actions);
 
   void Handle(const Event& event, TimeMs now, Actions* actions);
+  // Whether there is more to do than one step should: then GoOn wants to be called soon, between
+  // other events. So nothing waits long for its turn, however much there is.
+  bool HasMore() const { return more_; }
+  void GoOn(TimeMs now, Actions* actions);
 
   // `spec` is valid (ValidateJobSpec). A key that was used before returns that job; ALREADY_EXISTS
   // when an unfinished job writes to the same output.
@@ -98,6 +106,7 @@ class Brain {
   void On(const Tick& event, const Step& step);
 
   void Settle(const Step& step);  // after every event
+  void Replay(const Step& step);
   void RemoveWorker(const Step& step, WorkerKey key, const std::string& reason, bool blame);
   // Takes a task back from its replica. Stages that have not answered are told, but for `except`.
   Assignment Withdraw(const Step& step, TaskId task, WorkerKey except);
@@ -121,6 +130,7 @@ class Brain {
   void FormReplica(const Step& step, std::vector<WorkerKey> workers);
   void DissolveReplica(const Replica& replica);
   void Dispatch(const Step& step);
+  bool MayHaveTask(const JobMachine& job) const;
   bool AssignOne(const Step& step, Replica& replica);
   void Assign(const Step& step, Replica& replica, JobMachine& job, WorkItem item);
   void ForgetStatistics(const Replica& replica, const JobMachine& job, const Work& work);
@@ -139,6 +149,7 @@ class Brain {
   WorkerRegistry workers_;
   ReplicaRegistry replicas_;
   std::set<WorkerKey> loose_;   // workers whose replica was dissolved
+  bool more_ = false;           // this step did not do all that there is
   bool choose_stages_ = false;  // workers or jobs changed in a way that may matter for that
   std::map<TaskId, Assignment> assignments_;
   std::map<JobId, std::unique_ptr<JobMachine>> active_;  // unfinished jobs, oldest first

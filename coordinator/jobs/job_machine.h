@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,9 @@ class JobMachine {
   const std::vector<StageRange>& split() const { return split_; }
 
   void Prepared(const Step& step, const absl::StatusOr<PreparedJob>& prepared);
+  // A prepared job with a journal goes through it, `most` entries a call, before it wants workers.
+  bool Replaying() const { return job_.has_value() && !finished() && !journal_.empty(); }
+  void Replay(const Step& step, size_t most);
   void OutputWritten(const Step& step, const absl::Status& status);
   void Cancel(const Step& step, const std::string& reason);
 
@@ -71,7 +75,7 @@ class JobMachine {
   void WorkerGone(WorkerKey worker) { holders_.WorkerGone(worker); }
 
   // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
-  bool HasWork() const { return !queue_.empty(); }
+  bool HasWork() const { return !queue_.empty() || drawing_; }
   std::optional<WorkItem> Take(ReplicaKey replica);
   void Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
             const Outcome& outcome, double seconds);
@@ -91,7 +95,8 @@ class JobMachine {
                   const std::string& message);
   void Fail(const Step& step, const std::string& error);
   void Record(const Step& step, Fact fact);
-  void Replay(const Step& step);
+  void EndReplay(const Step& step);
+  absl::Status Repeat(const Step& step, const JournalEntry& entry);
   absl::Status Repeat(const Step& step, const TextsFixed& fact);
   absl::Status Repeat(const Step& step, const ModelFixed& fact);
   absl::Status Repeat(const Step& step, const WorkDone& fact);
@@ -107,6 +112,10 @@ class JobMachine {
   absl::Status AcceptScores(const Step& step, const CalibrateResult& result);
   void StartSearch(const Step& step, const UnitScores& scores);
   void NextGeneration(const Step& step);
+  bool DrawCandidate();
+  void QueueCandidate();
+  std::optional<WorkItem> Reopen(const WorkKey& key);
+  void ClearWork();
   absl::Status AcceptCandidate(const Step& step, const WorkItem& item,
                                const EvaluateResult& result);
   void CandidateFailed(const Step& step, const WorkItem& item, const std::string& reason);
@@ -128,15 +137,18 @@ class JobMachine {
   const SearchFactory* const searches_;
   WorkQueue queue_;
   ModelHolders holders_;
-  std::vector<StageRange> split_;  // the layers of each stage
+  std::vector<StageRange> split_;                     // the layers of each stage
+  std::vector<std::set<std::string>> stage_tensors_;  // their names; empty: not made yet
   int lost_loads_ = 0;
   int failed_preludes_ = 0;
   int lost_links_ = 0;                 // since something was last done
   std::vector<JournalEntry> journal_;  // to be replayed when the job is prepared
+  size_t replayed_ = 0;                // entries of it
   std::optional<PreparedJob> job_;
 
   std::unique_ptr<EvolutionarySearch> search_;
   GenerationBoard board_;
+  bool drawing_ = false;    // the generation may have more candidates than were drawn
   int64_t candidates_ = 0;  // scored so far
   ClosingTable table_;
   int64_t open_items_ = 0;  // of REFORM's and EVALUATE's measurements

@@ -53,6 +53,7 @@ class ReplicaRegistry {
   // Those with nothing to do that do not have `stages` stages.
   std::vector<ReplicaKey> IdleOfOtherSize(int64_t stages) const;
   size_t LargestCapacity() const;
+  size_t size() const { return replicas_.size(); }
 
  private:
   void UpdateRoom(const Replica& replica);

@@ -17,6 +17,8 @@ namespace {
 
 constexpr char kStopping[] = "the coordinator is shutting down";
 constexpr std::chrono::milliseconds kTick{50};
+// Between two steps of a brain that has more to do, for all others who want the lock.
+constexpr std::chrono::milliseconds kBreath{1};
 
 int64_t UnixMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -64,9 +66,16 @@ void CoordinatorCore::Tick() {
   MutexLock lock(&mutex_);
   auto next = std::chrono::steady_clock::now() + kTick;
   while (!stopping_) {
-    if (stopped_.WaitUntil(&mutex_, next)) continue;
-    FeedLocked(espalier::Tick{});
-    next = std::chrono::steady_clock::now() + kTick;
+    if (std::chrono::steady_clock::now() >= next) {
+      FeedLocked(espalier::Tick{});
+      next = std::chrono::steady_clock::now() + kTick;
+    } else if (brain_.HasMore()) {
+      Actions actions;
+      brain_.GoOn(Now(), &actions);
+      if (!actions.empty()) Settle(std::move(actions));
+    }
+    changed_.WaitUntil(&mutex_,
+                       brain_.HasMore() ? std::chrono::steady_clock::now() + kBreath : next);
   }
 }
 
@@ -79,7 +88,7 @@ void CoordinatorCore::Shutdown() {
       CarryOut(actions);
     }
     stopping_ = true;
-    stopped_.NotifyAll();
+    changed_.NotifyAll();
     activity_changed_.NotifyAll();
   }
   if (ticker_.joinable()) ticker_.join();
@@ -338,6 +347,7 @@ void CoordinatorCore::FeedLocked(const Event& event) {
   brain_.Handle(event, Now(), &actions);
   activity_.Saw(event, actions);
   if (!actions.empty()) Settle(std::move(actions));
+  if (brain_.HasMore()) changed_.NotifyAll();
 }
 
 void CoordinatorCore::CarryOut(const Actions& actions) {

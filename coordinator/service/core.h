@@ -139,7 +139,7 @@ class CoordinatorCore : public StatusSource {
   const std::string replica_key_;  // that the secrets of replicas are made of
 
   mutable Mutex mutex_;
-  CondVar stopped_;
+  CondVar changed_;  // it stops, or the brain has more to do
   mutable CondVar activity_changed_;
   Brain brain_ ABSL_GUARDED_BY(mutex_);
   mutable EventLogs logs_ ABSL_GUARDED_BY(mutex_);
