@@ -1,23 +1,8 @@
 // What the core shows to the status endpoint.
 #include "common/status_macros.h"
 #include "coordinator/service/core.h"
-#include "coordinator/service/messages.h"
 
 namespace espalier {
-namespace {
-
-JobEventView EventView(const v1::JobEvent& event) {
-  const ProgressView progress = ProgressFromMessage(event.progress());
-  return {.unix_ms = event.unix_ms(),
-          .phase = progress.phase,
-          .done = progress.done,
-          .generation = progress.generation,
-          .best_perplexity = progress.best_perplexity,
-          .ratio = progress.ratio,
-          .message = event.message()};
-}
-
-}  // namespace
 
 StatusSnapshot CoordinatorCore::Look() const {
   MutexLock lock(&mutex_);
@@ -32,16 +17,12 @@ StatusSnapshot CoordinatorCore::Look() const {
 
 absl::StatusOr<JobDetail> CoordinatorCore::LookAt(JobId job) const {
   ESPALIER_RETURN_IF_ERROR(LoadEvents(job));
+  MutexLock lock(&mutex_);
   JobDetail detail;
-  std::vector<std::shared_ptr<const v1::JobEvent>> events;
-  {
-    MutexLock lock(&mutex_);
-    ESPALIER_ASSIGN_OR_RETURN(detail.job, brain_.Job(job));
-    detail.start_unix_ms = start_unix_ms_;
-    events = logs_.Events(job);
-  }
-  detail.events.reserve(events.size());
-  for (const auto& event : events) detail.events.push_back(EventView(*event));
+  ESPALIER_ASSIGN_OR_RETURN(detail.job, brain_.Job(job));
+  detail.start_unix_ms = start_unix_ms_;
+  detail.history = logs_.History(job);
+  detail.messages = logs_.Messages(job);
   return detail;
 }
 
