@@ -47,7 +47,7 @@ struct BrainOptions {
   // A step gives so many tasks, or replays so many entries of a journal, and leaves the rest to
   // GoOn. Each may draw a candidate, which takes milliseconds for a large model, and heartbeats
   // should not wait behind a thousand of them.
-  int most_a_step = 4;
+  int most_a_step = 2;
 };
 
 class Brain {

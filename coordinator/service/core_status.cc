@@ -5,7 +5,7 @@
 namespace espalier {
 
 StatusSnapshot CoordinatorCore::Look() const {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   return {.change = activity_.change(),
           .ready = !stopping_,
           .start_unix_ms = start_unix_ms_,
@@ -17,7 +17,7 @@ StatusSnapshot CoordinatorCore::Look() const {
 
 absl::StatusOr<JobDetail> CoordinatorCore::LookAt(JobId job) const {
   ESPALIER_RETURN_IF_ERROR(LoadEvents(job));
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   JobDetail detail;
   ESPALIER_ASSIGN_OR_RETURN(detail.job, brain_.Job(job));
   detail.start_unix_ms = start_unix_ms_;
@@ -28,7 +28,7 @@ absl::StatusOr<JobDetail> CoordinatorCore::LookAt(JobId job) const {
 
 uint64_t CoordinatorCore::WaitForChange(uint64_t seen,
                                         std::chrono::steady_clock::time_point deadline) const {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   while (activity_.change() == seen) {
     if (!activity_changed_.WaitUntil(&mutex_, deadline)) break;
   }
