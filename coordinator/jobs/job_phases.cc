@@ -129,6 +129,7 @@ void JobMachine::CandidateSettled(const Step& step, int64_t index,
                                   const std::string& initial_message) {
   board_.SetLine(index,
                  PopulationLogLine(search_->Drawn()[index], board_.fitness()[index], job_->config));
+  search_->Scored(static_cast<size_t>(index), board_.fitness()[index]);
   if (view().progress.phase == JobPhase::kSearch) {
     reporter_.AddDone(1);
   } else if (index == 0) {

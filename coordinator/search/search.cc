@@ -55,7 +55,8 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
         seed_(spec.seed),
         orders_(search::SortUnits(scores)),
         initial_(search::TopSubnet(*space_, orders_, search::InitialLevels(*space_, seed_))),
-        population_(spec.search.survivors) {
+        population_(spec.search.survivors),
+        hopes_(spec.search.survivors, {}) {
     DrawNext();
   }
 
@@ -81,12 +82,19 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
     return false;
   }
 
+  void Scored(size_t index, double fitness) override {
+    if (const std::optional<size_t> loser = hopes_.Add({fitness, candidates_[index].id}, index)) {
+      candidates_[*loser].subnet = {};
+    }
+  }
+
   absl::Status Report(const std::vector<double>& fitness) override {
     Generation();
     ESPALIER_RETURN_IF_ERROR(CheckFitness(fitness));
     population_.Add(std::exchange(candidates_, {}), fitness);
     ++generation_;
     slot_ = 0;
+    hopes_ = search::Hopes(spec_.survivors, population_.survivors());
     DrawNext();
     return absl::OkStatus();
   }
@@ -192,6 +200,7 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
   const std::vector<LayerOrders> orders_;
   const Subnet initial_;
   Population population_;
+  search::Hopes hopes_;
   int64_t generation_ = 0;
   int64_t slot_ = 0;  // to be drawn next
   std::vector<Candidate> candidates_;

@@ -71,6 +71,9 @@ class EvolutionarySearch {
     }
     return Drawn();
   }
+  // Optional, once a candidate: what Report will say of it. The masks of one that cannot survive
+  // are forgotten: a generation of thousands would take gigabytes.
+  virtual void Scored(size_t /*index*/, double /*fitness*/) {}
   // `fitness[i]` belongs to Generation()[i]. Moves on to the next generation. Draws what was not
   // drawn yet.
   virtual absl::Status Report(const std::vector<double>& fitness) = 0;
