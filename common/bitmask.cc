@@ -1,7 +1,7 @@
 #include "common/bitmask.h"
 
 #include <algorithm>
-#include <bit>
+#include <cstring>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -17,6 +17,15 @@ int64_t ByteCount(int64_t size) { return size / 8 + (size % 8 != 0 ? 1 : 0); }
 uint8_t LastByteBits(int64_t size) {
   const int64_t used = size % 8;
   return used == 0 ? 0xff : static_cast<uint8_t>((1u << used) - 1);
+}
+
+// std::popcount of a word is a call of a library function where the instruction cannot be taken for
+// granted.
+int64_t CountBits(uint64_t word) {
+  word -= (word >> 1) & 0x5555555555555555;
+  word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333);
+  word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
+  return static_cast<int64_t>((word * 0x0101010101010101) >> 56);
 }
 
 std::vector<int64_t> IndicesOf(const Bitmask& mask, bool value) {
@@ -77,9 +86,19 @@ void Bitmask::Set(int64_t i, bool value) {
   bytes_[i >> 3] = static_cast<char>(value ? byte | bit : byte & ~bit);
 }
 
+bool Bitmask::Any() const { return bytes_.find_first_not_of('\0') != std::string::npos; }
+
 int64_t Bitmask::Count() const {
+  // By words: the coordinator counts a large model's masks for every candidate.
+  constexpr size_t kWord = sizeof(uint64_t);
   int64_t count = 0;
-  for (char byte : bytes_) count += std::popcount(static_cast<uint8_t>(byte));
+  size_t i = 0;
+  for (; i + kWord <= bytes_.size(); i += kWord) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes_.data() + i, kWord);
+    count += CountBits(word);
+  }
+  for (; i < bytes_.size(); ++i) count += CountBits(static_cast<uint8_t>(bytes_[i]));
   return count;
 }
 

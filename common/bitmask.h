@@ -27,7 +27,7 @@ class Bitmask {
   bool Test(int64_t i) const { return (bytes_[i >> 3] >> (i & 7)) & 1; }
   void Set(int64_t i, bool value = true);
   int64_t Count() const;
-  bool Any() const { return Count() > 0; }
+  bool Any() const;
   bool All() const { return Count() == size_; }
   std::vector<int64_t> Indices() const;       // of the set bits, ascending
   std::vector<int64_t> ClearIndices() const;  // of the clear bits, ascending

@@ -53,6 +53,16 @@ TEST(BitmaskTest, SetsAndClears) {
   EXPECT_THAT(mask.Indices(), IsEmpty());
 }
 
+TEST(BitmaskTest, CountsTheSetBitsOfAnySize) {
+  for (int64_t size = 0; size < 200; ++size) {
+    Bitmask mask(size);
+    int64_t set = 0;
+    for (int64_t i = 0; i < size; i += 1 + i % 3, ++set) mask.Set(i);
+    EXPECT_EQ(mask.Count(), set) << size;
+    EXPECT_EQ(Bitmask(size, true).Count(), size);
+  }
+}
+
 TEST(BitmaskTest, ReadsBothCasesOfHex) {
   const auto lower = Bitmask::FromHex(16, "afc0");
   const auto upper = Bitmask::FromHex(16, "AFC0");

@@ -1,5 +1,6 @@
 #include "common/subnet.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -92,6 +93,11 @@ absl::StatusOr<LayerMask> LayerFromJson(const Json& value, const ModelConfig& co
 }
 
 }  // namespace
+
+bool LayerMask::HasAttention() const {
+  return std::any_of(attention.begin(), attention.end(),
+                     [](const Bitmask& group) { return group.Any(); });
+}
 
 int64_t LayerMask::KeptPairs() const {
   int64_t pairs = 0;

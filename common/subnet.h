@@ -25,7 +25,7 @@ struct LayerMask {
   Bitmask mlp;                     // f bits
 
   int64_t KeptPairs() const;  // over all groups
-  bool HasAttention() const { return KeptPairs() > 0; }
+  bool HasAttention() const;
   bool HasMlp() const { return mlp.Any(); }
 
   friend bool operator==(const LayerMask&, const LayerMask&) = default;

@@ -18,6 +18,12 @@ bool SamePath(const std::string& a, const std::string& b) {
   return std::filesystem::path(a).lexically_normal() == std::filesystem::path(b).lexically_normal();
 }
 
+// Its events are silent then, and so would be this one.
+absl::Status BeingTakenUp(JobId job) {
+  return absl::UnavailableError(
+      absl::StrCat("job-", job, " is being taken up again after a restart; try again in a moment"));
+}
+
 }  // namespace
 
 Brain::Brain(const BrainOptions& options, const SearchFactory* searches)
@@ -52,13 +58,31 @@ void Brain::Handle(const Event& event, TimeMs now, Actions* actions) {
   Settle(step);
 }
 
+void Brain::GoOn(TimeMs now, Actions* actions) {
+  more_ = false;
+  Settle({.now = now, .actions = actions});
+}
+
 void Brain::Settle(const Step& step) {
   for (const auto& [id, job] : active_) job->BeginStep();
+  // What an earlier step left for GoOn stays there: otherwise every heartbeat would do a part of it
+  // first, and those behind it would wait for all of them.
+  const bool later = more_;
+  if (!later) Replay(step);
   Retire(step);
   Regroup(step);
-  Dispatch(step);
+  if (!later) Dispatch(step);
   Retire(step);  // what known answers have ended
   UpdateWaiting(step);
+}
+
+// Of one job at a time, and some of its journal: a long one takes minutes.
+void Brain::Replay(const Step& step) {
+  for (const auto& [id, job] : active_) {
+    if (!job->Replaying()) continue;
+    more_ = true;
+    return job->Replay(step, static_cast<size_t>(options_.most_a_step));
+  }
 }
 
 // ---- Clients ----
@@ -102,6 +126,7 @@ absl::Status Brain::Pause(JobId job, TimeMs now, Actions* actions) {
   const Step step{.now = now, .actions = actions};
   JobMachine* machine = FindActive(job);
   if (machine == nullptr) return Finished(job, "paused");
+  if (machine->Replaying()) return BeingTakenUp(job);
   machine->Pause(step);
   shares_.Rest(job);
   Settle(step);
@@ -112,6 +137,7 @@ absl::Status Brain::Resume(JobId job, TimeMs now, Actions* actions) {
   const Step step{.now = now, .actions = actions};
   JobMachine* machine = FindActive(job);
   if (machine == nullptr) return Finished(job, "resumed");
+  if (machine->Replaying()) return BeingTakenUp(job);
   machine->Unpause(step);
   shares_.Enter(job);
   Settle(step);

@@ -48,6 +48,10 @@ struct BrainOptions {
   // How often a coordinator with the same store was started before. Epochs and task ids of each
   // life are their own, so that what a worker of an earlier one sends is recognised.
   uint64_t life = 0;
+  // A step gives so many tasks, or replays so many entries of a journal, and leaves the rest to
+  // GoOn. Each may draw a candidate, which takes milliseconds for a large model, and heartbeats
+  // should not wait behind a thousand of them.
+  int most_a_step = 2;
 };
 
 class Brain {
@@ -63,6 +67,10 @@ class Brain {
   void Restore(StoredJob job, TimeMs now, Actions* actions);
 
   void Handle(const Event& event, TimeMs now, Actions* actions);
+  // Whether there is more to do than one step should: then GoOn wants to be called soon, between
+  // other events. So nothing waits long for its turn, however much there is.
+  bool HasMore() const { return more_; }
+  void GoOn(TimeMs now, Actions* actions);
 
   // `spec` is valid (ValidateJobSpec). A key that was used before returns that job; ALREADY_EXISTS
   // when an unfinished job writes to the same output.
@@ -132,6 +140,7 @@ class Brain {
 
   void Settle(const Step& step);  // after every event
   absl::Status Finished(JobId job, const std::string& what) const;
+  void Replay(const Step& step);
   void RemoveWorker(const Step& step, WorkerKey key, const std::string& reason, bool blame);
   // Takes a task back from its replica. Stages that have not answered are told, but for `except`.
   Assignment Withdraw(const Step& step, TaskId task, WorkerKey except);
@@ -159,6 +168,7 @@ class Brain {
   void DissolveReplica(const Replica& replica);
   void Dispatch(const Step& step);
   std::vector<JobMachine*> Candidates(const Replica& replica);
+  bool MayHaveTask(const JobMachine& job) const;
   bool AssignOne(const Step& step, Replica& replica);
   bool MayLoad(const Replica& replica, const JobMachine& job) const;
   void ForgetModels(const Replica& replica, const JobMachine& job);
@@ -181,6 +191,7 @@ class Brain {
   WorkerRegistry workers_;
   ReplicaRegistry replicas_;
   std::set<WorkerKey> loose_;          // workers whose replica was dissolved
+  bool more_ = false;                  // this step did not do all that there is
   bool choose_stages_ = false;         // workers or jobs changed in a way that may matter for that
   bool reallot_ = false;               // workers or replicas did
   std::vector<JobStanding> standing_;  // when the workers were last allotted

@@ -186,16 +186,32 @@ bool Brain::FormIfIdle(const Step& step, const Allotted& wanted) {
 // ---- Dispatch ----
 
 void Brain::Dispatch(const Step& step) {
+  // Usually nobody has room, or, at the end of a generation, everybody and there is nothing for
+  // them.
   const bool work = std::any_of(active_.begin(), active_.end(),
-                                [](const auto& job) { return job.second->WantsWorkers(); });
+                                [this](const auto& job) { return MayHaveTask(*job.second); });
   if (!work) return;
+  int left = options_.most_a_step;
   // First everybody gets one task, then a second: the last tasks of a generation are spread out.
   for (size_t depth = 0; depth < replicas_.LargestCapacity(); ++depth) {
     for (const ReplicaKey key : replicas_.WithRoom()) {
       Replica* replica = replicas_.Find(key);
-      if (replica->window.size() <= depth) AssignOne(step, *replica);
+      if (replica->window.size() > depth || !AssignOne(step, *replica)) continue;
+      if (--left > 0) continue;
+      more_ = true;
+      return;
     }
   }
+  more_ = more_ || std::any_of(active_.begin(), active_.end(),
+                               [](const auto& job) { return job.second->HasMoreToRecall(); });
+}
+
+// False when it has no work, and no replica that could be asked to load its model.
+bool Brain::MayHaveTask(const JobMachine& job) const {
+  if (!job.WantsWorkers()) return false;
+  using State = ModelHolders::State;
+  const size_t asked = job.holders().Count(State::kLoading) + job.holders().Count(State::kReady);
+  return job.HasWork() || asked < replicas_.size();
 }
 
 // Of the jobs that the replica is there for: the highest priority first; within one, what ends a

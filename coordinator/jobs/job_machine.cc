@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kLoadUnits = 100;  // percent
 constexpr int kMostLostLinks = 10;
-constexpr int kMostRecalled = 64;         // in one step: what is evaluated goes on meanwhile
+constexpr int kMostRecalled = 2;  // in one step: each draws another candidate (BrainOptions)
 constexpr size_t kUnlimited = 1'000'000;  // more than there are; sums do not overflow
 
 std::string KindName(const Work& work) {
@@ -77,7 +77,7 @@ void JobMachine::Prepared(const Step& step, const absl::StatusOr<PreparedJob>& p
   }
   table_ = ClosingTable(*job_);
   reporter_.SetSpec(std::make_shared<const JobSpec>(job_->spec));
-  if (!journal_.empty()) return Replay(step);
+  if (!journal_.empty()) return reporter_.BeginReplay();
   Record(step, TextsOf(*job_));
   const std::string held_out = job_->spec.eval_text.path.empty()
                                    ? std::string("no held-out text")
@@ -97,13 +97,18 @@ void JobMachine::OutputWritten(const Step& step, const absl::Status& status) {
 }
 
 void JobMachine::Cancel(const Step& step, const std::string& reason) {
-  queue_.Clear();
+  ClearWork();
   reporter_.Cancel(step, reason);
 }
 
 void JobMachine::Fail(const Step& step, const std::string& error) {
-  queue_.Clear();
+  ClearWork();
   reporter_.Fail(step, error);
+}
+
+void JobMachine::ClearWork() {
+  queue_.Clear();
+  drawing_ = false;
 }
 
 void JobMachine::EnterPhase(const Step& step, JobPhase phase, int64_t total,
@@ -115,7 +120,7 @@ void JobMachine::EnterPhase(const Step& step, JobPhase phase, int64_t total,
 }
 
 bool JobMachine::MayHaveWorkers() const {
-  return job_.has_value() && !finished() && view().state != JobState::kPaused;
+  return job_.has_value() && !finished() && !Replaying() && view().state != JobState::kPaused;
 }
 
 bool JobMachine::WantsWorkers() const { return MayHaveWorkers() && (searching() || HasWork()); }
@@ -142,6 +147,7 @@ bool JobMachine::MayChooseStages() const {
 void JobMachine::ChooseStages(const std::vector<WorkerInfo>& workers) {
   if (!MayChooseStages() || workers.empty()) return;
   split_ = SplitFor(job_->config, job_->spec, workers);
+  stage_tensors_.clear();
 }
 
 WorkItem JobMachine::StartLoad(const Step& step, ReplicaKey replica) {
@@ -153,14 +159,18 @@ WorkItem JobMachine::StartLoad(const Step& step, ReplicaKey replica) {
 void JobMachine::Loaded(const Step& step, const Replica& replica, const std::vector<Outcome>& parts,
                         size_t attached) {
   std::vector<LoadResult> results;
-  std::vector<std::set<std::string>> names;
   for (size_t stage = 0; stage < parts.size(); ++stage) {
     const auto* result = std::get_if<LoadResult>(&parts[stage]);
     if (result == nullptr) return LoadFailed(step, replica, stage, WrongKind(), attached);
     results.push_back(*result);
-    names.push_back(StageTensorNames(job_->config, Subnet::Dense(job_->config), split_[stage]));
   }
-  const absl::Status status = holders_.Loaded(replica, results, names);
+  if (stage_tensors_.empty()) {
+    const Subnet dense = Subnet::Dense(job_->config);
+    for (const StageRange& range : split_) {
+      stage_tensors_.push_back(StageTensorNames(job_->config, dense, range));
+    }
+  }
+  const absl::Status status = holders_.Loaded(replica, results, stage_tensors_);
   if (!status.ok()) return LoadRefused(step, replica.label, status, attached);
   if (view().progress.phase == JobPhase::kLoad) {
     Record(step, ModelFixed{.hash = holders_.hash(), .worker = replica.label});
@@ -215,18 +225,21 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
   using Statistics = ModelHolders::Statistics;
   while (true) {
     const Statistics statistics = holders_.statistics(replica);
-    std::optional<WorkItem> item =
-        queue_.PopFor({.key = replica,
-                       .calibrated = statistics == Statistics::kThere,
-                       .calibrating = statistics == Statistics::kPending,
-                       .others_calibrated = holders_.AnyCalibrated(),
-                       .alone = holders_.Count(ModelHolders::State::kReady) <= 1});
+    const ReplicaFitness fitness{.key = replica,
+                                 .calibrated = statistics == Statistics::kThere,
+                                 .calibrating = statistics == Statistics::kPending,
+                                 .others_calibrated = holders_.AnyCalibrated(),
+                                 .alone = holders_.Count(ModelHolders::State::kReady) <= 1};
+    std::optional<WorkItem> item = queue_.PopFor(fitness);
+    if (!item.has_value() && DrawCandidate()) item = queue_.PopFor(fitness);
     if (!item.has_value()) return std::nullopt;
     if (const EvaluateResult* known = Known(*item)) {
-      if (++recalled_in_step_ > kMostRecalled) {
+      if (recalled_in_step_ == kMostRecalled) {
+        more_to_recall_ = true;
         queue_.PushFront(*std::move(item));
         return std::nullopt;
       }
+      ++recalled_in_step_;
       if (++recalled_ == 1) {
         reporter_.Message(step,
                           "candidates that were evaluated before, for the same model, text and "
@@ -341,30 +354,41 @@ void JobMachine::Record(const Step& step, Fact fact) {
       RecordFact{.job = view().id, .entry = {.time = step.now, .fact = std::move(fact)}});
 }
 
-void JobMachine::Replay(const Step& step) {
-  const std::vector<JournalEntry> journal = std::exchange(journal_, {});
-  Actions past;
-  absl::Status status;
-  reporter_.BeginReplay();
-  for (const JournalEntry& entry : journal) {
-    const Step then{.now = entry.time, .actions = &past};
-    status = std::visit([&](const auto& fact) { return Repeat(then, fact); }, entry.fact);
-    if (!status.ok()) break;
+void JobMachine::Replay(const Step& step, size_t most) {
+  const size_t end = std::min(journal_.size(), replayed_ + most);
+  while (replayed_ < end) {
+    if (const absl::Status status = Repeat(step, journal_[replayed_++]); !status.ok()) {
+      EndReplay(step);
+      return Fail(step, absl::StrCat("the job cannot be taken up again: ", status.message()));
+    }
   }
+  if (end < journal_.size()) return;
+  EndReplay(step);
+  reporter_.Message(
+      step, absl::StrCat("the coordinator was restarted; ", end, " stored results were taken up"));
+}
+
+void JobMachine::EndReplay(const Step& step) {
+  journal_ = {};
+  reporter_.EndReplay(step.now);
+}
+
+absl::Status JobMachine::Repeat(const Step& step, const JournalEntry& entry) {
+  Actions past;
+  const Step then{.now = entry.time, .actions = &past};
+  const absl::Status status =
+      std::visit([&](const auto& fact) { return Repeat(then, fact); }, entry.fact);
   // What was stored was also carried out; but the population log is written to a new folder, and
-  // what is only in memory is gone.
+  // what was only in memory is gone.
+  // An event is the job's end: others are not published now.
   for (Action& action : past) {
     if (std::holds_alternative<AppendPopulation>(action) ||
-        std::holds_alternative<RecallAnswers>(action)) {
+        std::holds_alternative<RecallAnswers>(action) ||
+        std::holds_alternative<PublishEvent>(action)) {
       step.actions->push_back(std::move(action));
     }
   }
-  reporter_.EndReplay(step.now);
-  if (!status.ok()) {
-    return Fail(step, absl::StrCat("the job cannot be taken up again: ", status.message()));
-  }
-  reporter_.Message(step, absl::StrCat("the coordinator was restarted; ", journal.size(),
-                                       " stored results were taken up"));
+  return status;
 }
 
 absl::Status JobMachine::Repeat(const Step&, const TextsFixed& fact) {
@@ -381,14 +405,20 @@ absl::Status JobMachine::Repeat(const Step& step, const ModelFixed& fact) {
   return absl::OkStatus();
 }
 
+std::optional<WorkItem> JobMachine::Reopen(const WorkKey& key) {
+  std::optional<WorkItem> item = queue_.Pop(key);
+  while (!item.has_value() && DrawCandidate()) item = queue_.Pop(key);
+  return item;
+}
+
 absl::Status JobMachine::Repeat(const Step& step, const WorkDone& fact) {
-  const std::optional<WorkItem> item = queue_.Pop(fact.key);
+  const std::optional<WorkItem> item = Reopen(fact.key);
   if (!item.has_value()) return NotOpen();
   return Accept(step, *item, /*task=*/0, fact.outcome, fact.seconds);
 }
 
 absl::Status JobMachine::Repeat(const Step& step, const WorkFailed& fact) {
-  std::optional<WorkItem> item = queue_.Pop(fact.key);
+  std::optional<WorkItem> item = Reopen(fact.key);
   if (!item.has_value()) return NotOpen();
   TryAgain(step, *std::move(item), kNobody, fact.reason);
   return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,9 @@ class JobMachine {
   const std::vector<StageRange>& split() const { return split_; }
 
   void Prepared(const Step& step, const absl::StatusOr<PreparedJob>& prepared);
+  // A prepared job with a journal goes through it, `most` entries a call, before it wants workers.
+  bool Replaying() const { return job_.has_value() && !finished() && !journal_.empty(); }
+  void Replay(const Step& step, size_t most);
   void OutputWritten(const Step& step, const absl::Status& status);
   void Cancel(const Step& step, const std::string& reason);
   // A paused job is given no new tasks; what it has in hand is finished.
@@ -91,10 +95,15 @@ class JobMachine {
   void WorkerGone(WorkerKey worker) { holders_.WorkerGone(worker); }
 
   // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
-  bool HasWork() const { return !queue_.empty(); }
-  // Candidates whose answers are known are settled on the way, a limited number a step.
+  bool HasWork() const { return !queue_.empty() || drawing_; }
+  // Candidates whose answers are known are settled on the way, some in a step; the rest is for
+  // another one.
   std::optional<WorkItem> Take(const Step& step, ReplicaKey replica);
-  void BeginStep() { recalled_in_step_ = 0; }
+  void BeginStep() {
+    recalled_in_step_ = 0;
+    more_to_recall_ = false;
+  }
+  bool HasMoreToRecall() const { return more_to_recall_; }
   void Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
             const Outcome& outcome, double seconds);
   void Return(WorkItem item, ReplicaKey replica);  // without blame
@@ -113,7 +122,8 @@ class JobMachine {
                   const std::string& message);
   void Fail(const Step& step, const std::string& error);
   void Record(const Step& step, Fact fact);
-  void Replay(const Step& step);
+  void EndReplay(const Step& step);
+  absl::Status Repeat(const Step& step, const JournalEntry& entry);
   absl::Status Repeat(const Step& step, const TextsFixed& fact);
   absl::Status Repeat(const Step& step, const ModelFixed& fact);
   absl::Status Repeat(const Step& step, const WorkDone& fact);
@@ -131,6 +141,10 @@ class JobMachine {
   absl::Status AcceptScores(const Step& step, const CalibrateResult& result);
   void StartSearch(const Step& step, const UnitScores& scores);
   void NextGeneration(const Step& step);
+  bool DrawCandidate();
+  void QueueCandidate();
+  std::optional<WorkItem> Reopen(const WorkKey& key);
+  void ClearWork();
   absl::Status AcceptCandidate(const Step& step, const WorkItem& item,
                                const EvaluateResult& result);
   void CandidateFailed(const Step& step, const WorkItem& item, const std::string& reason);
@@ -151,20 +165,24 @@ class JobMachine {
   const JobSurroundings surroundings_;
   WorkQueue queue_;
   ModelHolders holders_;
-  std::vector<StageRange> split_;  // the layers of each stage
+  std::vector<StageRange> split_;                     // the layers of each stage
+  std::vector<std::set<std::string>> stage_tensors_;  // their names; empty: not made yet
   int lost_loads_ = 0;
   int failed_preludes_ = 0;
   int lost_links_ = 0;                 // since something was last done
   std::vector<JournalEntry> journal_;  // to be replayed when the job is prepared
+  size_t replayed_ = 0;                // entries of it
   std::optional<PreparedJob> job_;
 
   std::unique_ptr<EvolutionarySearch> search_;
   GenerationBoard board_;
+  bool drawing_ = false;    // the generation may have more candidates than were drawn
   int64_t candidates_ = 0;  // scored so far
   std::string context_;     // of the candidates' answers
   std::shared_ptr<KnownAnswers> known_;
   int64_t recalled_ = 0;  // candidates that nobody had to evaluate
   int recalled_in_step_ = 0;
+  bool more_to_recall_ = false;
   ClosingTable table_;
   int64_t open_items_ = 0;  // of REFORM's and EVALUATE's measurements
   std::vector<LinearFit> fits_;

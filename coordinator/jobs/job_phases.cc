@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "coordinator/jobs/job_machine.h"
 #include "coordinator/search/population_log.h"
@@ -74,21 +75,33 @@ void JobMachine::StartSearch(const Step& step, const UnitScores& scores) {
 }
 
 void JobMachine::NextGeneration(const Step& step) {
-  if (search_->Done() || search_->Generation().empty()) return StartReformation(step);
-  const std::vector<Candidate>& candidates = search_->Generation();
-  board_ = GenerationBoard(candidates.size());
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    EvaluateWork work;
-    work.subnet = std::make_shared<const Subnet>(candidates[i].subnet);
-    work.data_set = job_->search.hash;
-    work.count = job_->search.count;
-    queue_.PushBack({.work = std::move(work),
-                     .index = static_cast<int64_t>(i),
-                     .subnet = candidates[i].fingerprint});
-  }
-  const int64_t generation = candidates.front().id.generation;
+  if (search_->Done()) return StartReformation(step);
+  board_ = GenerationBoard();
+  drawing_ = true;
+  QueueCandidate();  // drawn by the search already
+  const int64_t generation = search_->Drawn().front().id.generation;
   reporter_.SetGeneration(generation);
   if (generation == 0) EnterPhase(step, JobPhase::kInitialize, 1, "candidates", "");
+}
+
+// Others are drawn when a replica wants one. False when the generation has no more.
+bool JobMachine::DrawCandidate() {
+  if (!drawing_) return false;
+  drawing_ = search_->DrawNext();
+  if (drawing_) QueueCandidate();
+  return drawing_;
+}
+
+// The one that was drawn last.
+void JobMachine::QueueCandidate() {
+  EvaluateWork work;
+  work.subnet = std::make_shared<const Subnet>(search_->Drawn().back().subnet);
+  work.data_set = job_->search.hash;
+  work.count = job_->search.count;
+  board_.Expect();
+  queue_.PushBack({.work = std::move(work),
+                   .index = std::ssize(search_->Drawn()) - 1,
+                   .subnet = search_->Drawn().back().fingerprint});
 }
 
 absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
@@ -111,7 +124,7 @@ absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
 
 void JobMachine::CandidateFailed(const Step& step, const WorkItem& item,
                                  const std::string& reason) {
-  const CandidateId id = search_->Generation()[item.index].id;
+  const CandidateId id = search_->Drawn()[item.index].id;
   reporter_.Message(step, absl::StrCat("candidate ", id.slot, " of generation ", id.generation,
                                        " is given up: ", reason));
   board_.Fail(reason);
@@ -120,6 +133,9 @@ void JobMachine::CandidateFailed(const Step& step, const WorkItem& item,
 
 void JobMachine::CandidateSettled(const Step& step, int64_t index,
                                   const std::string& initial_message) {
+  board_.SetLine(index,
+                 PopulationLogLine(search_->Drawn()[index], board_.fitness()[index], job_->config));
+  search_->Scored(static_cast<size_t>(index), board_.fitness()[index]);
   if (view().progress.phase == JobPhase::kSearch) {
     reporter_.AddDone(1);
   } else if (index == 0) {
@@ -130,7 +146,7 @@ void JobMachine::CandidateSettled(const Step& step, int64_t index,
                initial_message);
     reporter_.AddDone(board_.settled());
   }
-  if (board_.Complete()) SettleGeneration(step);
+  if (board_.Complete() && !DrawCandidate()) SettleGeneration(step);
 }
 
 void JobMachine::SettleGeneration(const Step& step) {
@@ -138,13 +154,10 @@ void JobMachine::SettleGeneration(const Step& step) {
     return Fail(step, absl::StrCat("every candidate of a generation failed, the last one: ",
                                    board_.last_failure()));
   }
-  const std::vector<Candidate>& candidates = search_->Generation();
+  const std::vector<Candidate>& candidates = search_->Drawn();
   const int64_t generation = candidates.front().id.generation;
-  std::string lines;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    lines += PopulationLogLine(candidates[i], board_.fitness()[i], job_->config);
-  }
-  step.actions->push_back(AppendPopulation{.job = view().id, .lines = std::move(lines)});
+  step.actions->push_back(
+      AppendPopulation{.job = view().id, .lines = absl::StrJoin(board_.lines(), "")});
   candidates_ += static_cast<int64_t>(candidates.size());
   if (generation == 0) {
     table_.SetSubnet(Row::kInitial, std::make_shared<const Subnet>(search_->initial()),

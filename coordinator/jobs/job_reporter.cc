@@ -26,13 +26,13 @@ void JobReporter::Restore(uint64_t last_event, JobState state, const ProgressVie
 }
 
 void JobReporter::BeginReplay() {
-  event_before_replay_ = last_event_;
+  replaying_ = true;
   view_.progress = {};
   done_ = 0;
 }
 
 void JobReporter::EndReplay(TimeMs now) {
-  last_event_ = event_before_replay_;
+  replaying_ = false;
   in_flight_ = 0;
   rate_.Start(now, static_cast<double>(done_));
   throttle_.Start(now);
@@ -121,6 +121,7 @@ void JobReporter::Cancel(const Step& step, const std::string& reason) {
 }
 
 void JobReporter::Finish(const Step& step, JobState state, const std::string& message) {
+  replaying_ = false;
   view_.state = state;
   view_.finished = step.now;
   view_.progress.waiting_for.clear();
@@ -141,6 +142,7 @@ void JobReporter::Publish(const Step& step, const std::string& message) {
   UpdateProgress(step.now);
   throttle_.Published(step.now);
   changed_ = false;
+  if (replaying_) return;
   step.actions->push_back(PublishEvent{.job = view_.id,
                                        .number = ++last_event_,
                                        .time = step.now,

@@ -19,8 +19,8 @@ class JobReporter {
 
   // A job of an earlier life goes on from its last event.
   void Restore(uint64_t last_event, JobState state, const ProgressView& progress);
-  // Around a replay, which takes no time and whose events were published before: progress begins
-  // from nothing; afterwards rates do, and events go on where they were.
+  // Around a replay, whose events were published before and are not again: progress begins from
+  // nothing; afterwards rates do. Only an end of the job is an event meanwhile.
   void BeginReplay();
   void EndReplay(TimeMs now);
   void SetSpec(std::shared_ptr<const JobSpec> spec) { view_.spec = std::move(spec); }
@@ -65,7 +65,7 @@ class JobReporter {
   double in_flight_ = 0;  // units of unfinished work
   bool changed_ = false;
   uint64_t last_event_ = 0;
-  uint64_t event_before_replay_ = 0;
+  bool replaying_ = false;
 };
 
 }  // namespace espalier

@@ -55,6 +55,7 @@ class ReplicaRegistry {
   // Replicas that may get one more task, ascending.
   std::vector<ReplicaKey> WithRoom() const { return {with_room_.begin(), with_room_.end()}; }
   size_t LargestCapacity() const;
+  size_t size() const { return replicas_.size(); }
 
  private:
   void UpdateRoom(const Replica& replica);

@@ -2,9 +2,13 @@
 #ifndef ESPALIER_COORDINATOR_SEARCH_POPULATION_H_
 #define ESPALIER_COORDINATOR_SEARCH_POPULATION_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "coordinator/search/search.h"
@@ -29,6 +33,23 @@ class Population {
   int64_t capacity_;
   std::unordered_set<std::string> seen_;
   std::vector<ScoredCandidate> survivors_;
+};
+
+// Which candidates of a generation may still survive, as their scores come in, in any order.
+class Hopes {
+ public:
+  using Rank = std::pair<double, CandidateId>;  // as Population orders them
+
+  // `earlier`: the survivors of the generations before.
+  Hopes(int64_t survivors, const std::vector<ScoredCandidate>& earlier);
+
+  // Returns the index of a candidate that as many as may survive are better than: this one, or one
+  // that was added before. None when there is no new one of this generation.
+  std::optional<size_t> Add(const Rank& rank, size_t index);
+
+ private:
+  size_t capacity_;
+  std::map<Rank, std::optional<size_t>> best_;  // without an index: of an earlier generation
 };
 
 }  // namespace espalier::search

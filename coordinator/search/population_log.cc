@@ -34,11 +34,14 @@ std::string PopulationLogLine(const Candidate& candidate, double fitness,
   const auto append_channels = [](std::string* out, const LayerMask& layer) {
     absl::StrAppend(out, layer.mlp.Count());
   };
+  // Counted once: it is done for every candidate.
+  const int64_t parameters = CountParameters(candidate.subnet, config);
+  const double ratio =
+      static_cast<double>(parameters) / static_cast<double>(DenseParameters(config));
   return absl::StrCat("{\"generation\":", candidate.id.generation, ",\"slot\":", candidate.id.slot,
                       ",\"origin\":\"", std::string(OriginName(candidate.origin)),
                       "\",\"parents\":[", Parents(candidate.parents),
-                      "],\"parameters\":", CountParameters(candidate.subnet, config),
-                      ",\"ratio\":", Shortest(ParameterRatio(candidate.subnet, config)),
+                      "],\"parameters\":", parameters, ",\"ratio\":", Shortest(ratio),
                       ",\"fitness\":", std::isfinite(fitness) ? Shortest(fitness) : "null",
                       ",\"fingerprint\":\"", candidate.fingerprint, "\",\"pairs\":[",
                       absl::StrJoin(candidate.subnet.layers, ",", append_pairs), "],\"channels\":[",

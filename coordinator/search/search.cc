@@ -55,21 +55,47 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
         seed_(spec.seed),
         orders_(search::SortUnits(scores)),
         initial_(search::TopSubnet(*space_, orders_, search::InitialLevels(*space_, seed_))),
-        population_(spec.search.survivors) {
-    Breed();
+        population_(spec.search.survivors),
+        hopes_(spec.search.survivors, {}) {
+    DrawNext();
   }
 
   const Subnet& initial() const override { return initial_; }
   bool Done() const override { return candidates_.empty(); }
-  const std::vector<Candidate>& Generation() const override { return candidates_; }
+  const std::vector<Candidate>& Drawn() const override { return candidates_; }
   const ScoredCandidate& best() const override { return population_.survivors().front(); }
   const std::vector<ScoredCandidate>& survivors() const override { return population_.survivors(); }
 
+  // A slot for which nothing new exists is left out.
+  bool DrawNext() override {
+    if (generation_ >= spec_.generations) return false;
+    const int64_t slots = std::max<int64_t>(spec_.population(), generation_ == 0 ? 1 : 0);
+    while (slot_ < slots) {
+      const Origin origin = SlotOrigin(slot_);
+      std::optional<Candidate> candidate = BreedOne(origin, slot_++);
+      if (!candidate) continue;
+      candidate->id = {.generation = generation_, .slot = std::ssize(candidates_)};
+      candidate->origin = origin;
+      candidates_.push_back(*std::move(candidate));
+      return true;
+    }
+    return false;
+  }
+
+  void Scored(size_t index, double fitness) override {
+    if (const std::optional<size_t> loser = hopes_.Add({fitness, candidates_[index].id}, index)) {
+      candidates_[*loser].subnet = {};
+    }
+  }
+
   absl::Status Report(const std::vector<double>& fitness) override {
+    Generation();
     ESPALIER_RETURN_IF_ERROR(CheckFitness(fitness));
     population_.Add(std::exchange(candidates_, {}), fitness);
     ++generation_;
-    if (generation_ < spec_.generations) Breed();
+    slot_ = 0;
+    hopes_ = search::Hopes(spec_.survivors, population_.survivors());
+    DrawNext();
     return absl::OkStatus();
   }
 
@@ -89,19 +115,6 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
                        "; report a failed candidate as plus infinity"));
     }
     return absl::OkStatus();
-  }
-
-  // Fills candidates_. A slot for which nothing new exists is left out.
-  void Breed() {
-    const int64_t slots = std::max<int64_t>(spec_.population(), generation_ == 0 ? 1 : 0);
-    for (int64_t slot = 0; slot < slots; ++slot) {
-      const Origin origin = SlotOrigin(slot);
-      std::optional<Candidate> candidate = BreedOne(origin, slot);
-      if (!candidate) continue;
-      candidate->id = {.generation = generation_, .slot = std::ssize(candidates_)};
-      candidate->origin = origin;
-      candidates_.push_back(*std::move(candidate));
-    }
   }
 
   Origin SlotOrigin(int64_t slot) const {
@@ -187,7 +200,9 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
   const std::vector<LayerOrders> orders_;
   const Subnet initial_;
   Population population_;
+  search::Hopes hopes_;
   int64_t generation_ = 0;
+  int64_t slot_ = 0;  // to be drawn next
   std::vector<Candidate> candidates_;
 };
 

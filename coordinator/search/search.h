@@ -57,10 +57,25 @@ class EvolutionarySearch {
   // Generation 0's slot 0: the highest-scoring units at equal ratio in every layer.
   virtual const Subnet& initial() const = 0;
   virtual bool Done() const = 0;
-  // The candidates to score next, all legal, none of which was returned before. Stable until
-  // Report.
-  virtual const std::vector<Candidate>& Generation() const = 0;
-  // `fitness[i]` belongs to Generation()[i]. Moves on to the next generation.
+  // The candidates to score next, all legal, none of which was returned before. Each is drawn when
+  // it is asked for: one of a large model takes milliseconds, a generation of thousands many
+  // seconds. What is drawn does not depend on when.
+  //
+  // Draws the generation's next candidate; false when it has no more.
+  virtual bool DrawNext() = 0;
+  // Those that were drawn; at least one unless Done. Grows with DrawNext, anew after Report.
+  virtual const std::vector<Candidate>& Drawn() const = 0;
+  // All of them.
+  const std::vector<Candidate>& Generation() {
+    while (DrawNext()) {
+    }
+    return Drawn();
+  }
+  // Optional, once a candidate: what Report will say of it. The masks of one that cannot survive
+  // are forgotten: a generation of thousands would take gigabytes.
+  virtual void Scored(size_t /*index*/, double /*fitness*/) {}
+  // `fitness[i]` belongs to Generation()[i]. Moves on to the next generation. Draws what was not
+  // drawn yet.
   virtual absl::Status Report(const std::vector<double>& fitness) = 0;
   // The best so far, ties to the earlier candidate. Requires one Report.
   virtual const ScoredCandidate& best() const = 0;

@@ -215,6 +215,54 @@ TEST(EvolutionarySearchTest, SlotsHaveThePublishedOriginsAndParents) {
   }
 }
 
+TEST(EvolutionarySearchTest, DrawsTheSameOneByOne) {
+  const JobSpec spec = TestJob(SmallModel(), 0.7);
+  const UnitScores scores = RandomScores(SmallModel(), 1);
+  auto at_once = MustCreate(SmallModel(), spec, scores);
+  auto one_by_one = MustCreate(SmallModel(), spec, scores);
+  ASSERT_NE(at_once, nullptr);
+  ASSERT_NE(one_by_one, nullptr);
+  const FakeModel model(scores, 0.5);
+  while (!at_once->Done()) {
+    const std::vector<Candidate> all = at_once->Generation();
+    for (size_t i = 0; i < all.size(); ++i) {
+      ASSERT_EQ(one_by_one->Drawn().size(), i + 1);
+      EXPECT_EQ(one_by_one->Drawn().back().fingerprint, all[i].fingerprint);
+      EXPECT_EQ(one_by_one->DrawNext(), i + 1 < all.size());
+    }
+    ASSERT_TRUE(at_once->Report(model.Fitness(all)).ok());
+    ASSERT_TRUE(one_by_one->Report(model.Fitness(all)).ok());
+  }
+  EXPECT_TRUE(one_by_one->Done());
+  EXPECT_FALSE(one_by_one->DrawNext());
+}
+
+TEST(EvolutionarySearchTest, ForgetsTheMasksOfThoseThatCannotSurvive) {
+  JobSpec spec = TestJob(SmallModel(), 0.7);
+  spec.search.survivors = 3;
+  const UnitScores scores = RandomScores(SmallModel(), 1);
+  auto forgetful = MustCreate(SmallModel(), spec, scores);
+  auto other = MustCreate(SmallModel(), spec, scores);
+  ASSERT_NE(forgetful, nullptr);
+  ASSERT_NE(other, nullptr);
+  const FakeModel model(scores, 0.5);
+  while (!other->Done()) {
+    const std::vector<double> fitness = model.Fitness(other->Generation());
+    ASSERT_EQ(forgetful->Generation().size(), fitness.size());
+    for (size_t i = fitness.size(); i-- > 0;) forgetful->Scored(i, fitness[i]);
+    const auto kept =
+        std::count_if(forgetful->Drawn().begin(), forgetful->Drawn().end(),
+                      [](const Candidate& candidate) { return !candidate.subnet.layers.empty(); });
+    EXPECT_LE(kept, 3);
+    ASSERT_TRUE(forgetful->Report(fitness).ok());
+    ASSERT_TRUE(other->Report(fitness).ok());
+    ASSERT_EQ(forgetful->survivors().size(), 3u);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(forgetful->survivors()[i].candidate.subnet, other->survivors()[i].candidate.subnet);
+    }
+  }
+}
+
 TEST(EvolutionarySearchTest, SurvivorsAreTheBestOfAllAndNeverWorsen) {
   JobSpec spec = TestJob(SmallModel(), 0.7);
   spec.search.generations = 10;

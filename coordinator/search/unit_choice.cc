@@ -39,6 +39,7 @@ struct Pools {
 // Both pools come from the old mask: a unit that leaves cannot come back in the same draw.
 Bitmask Exchange(const Bitmask& old_mask, int64_t leaving, int64_t coming, const Pools& pools,
                  const UnitOrder& order, RandomStream& random) {
+  if (leaving == 0 && coming == 0) return old_mask;
   UnitOrder lowest = First(old_mask, true, order.rbegin(), pools.leaving);
   UnitOrder highest = First(old_mask, false, order.begin(), pools.coming);
   Bitmask mask = old_mask;

@@ -17,6 +17,10 @@ namespace {
 
 constexpr char kStopping[] = "the coordinator is shutting down";
 constexpr std::chrono::milliseconds kTick{50};
+// A brain that has more to do goes on for so long, unless somebody wants the lock; then it waits,
+// so that others get it.
+constexpr std::chrono::milliseconds kTurn{10};
+constexpr std::chrono::milliseconds kBreath{1};
 
 int64_t UnixMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -45,7 +49,7 @@ CoordinatorCore::CoordinatorCore(const Options& options, const SearchFactory* se
              searches) {
   if (store_ != nullptr) {
     committer_ = std::make_unique<Committer>(store_.get(), [this](const Actions& actions) {
-      MutexLock lock(&mutex_);
+      WantedMutexLock lock(&mutex_);
       CarryOut(actions);
     });
   }
@@ -61,31 +65,44 @@ TimeMs CoordinatorCore::Now() const {
 }
 
 void CoordinatorCore::Tick() {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   auto next = std::chrono::steady_clock::now() + kTick;
   while (!stopping_) {
-    if (stopped_.WaitUntil(&mutex_, next)) continue;
-    FeedLocked(espalier::Tick{});
-    next = std::chrono::steady_clock::now() + kTick;
+    if (std::chrono::steady_clock::now() >= next) {
+      FeedLocked(espalier::Tick{});
+      next = std::chrono::steady_clock::now() + kTick;
+    }
+    GoOn();
+    changed_.WaitUntil(&mutex_,
+                       brain_.HasMore() ? std::chrono::steady_clock::now() + kBreath : next);
+  }
+}
+
+void CoordinatorCore::GoOn() {
+  const auto end = std::chrono::steady_clock::now() + kTurn;
+  while (brain_.HasMore() && !mutex_.wanted() && std::chrono::steady_clock::now() < end) {
+    Actions actions;
+    brain_.GoOn(Now(), &actions);
+    if (!actions.empty()) Settle(std::move(actions));
   }
 }
 
 void CoordinatorCore::Shutdown() {
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     if (!stopping_ && store_ == nullptr) {
       Actions actions;
       brain_.CancelAll(kStopping, Now(), &actions);
       CarryOut(actions);
     }
     stopping_ = true;
-    stopped_.NotifyAll();
+    changed_.NotifyAll();
     activity_changed_.NotifyAll();
   }
   if (ticker_.joinable()) ticker_.join();
   if (committer_ != nullptr) committer_->Finish();
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     logs_.EndAll(absl::UnavailableError(kStopping));
     while (!streams_.empty()) {
       CloseStream(streams_.begin()->first, absl::UnavailableError(kStopping));
@@ -101,7 +118,7 @@ absl::Status CoordinatorCore::Restore() {
   if (store_ == nullptr) return absl::OkStatus();
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<StoredJobRow> rows, store_->Jobs());
   ESPALIER_ASSIGN_OR_RETURN(const JobId last_job, store_->LastJob());
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   brain_.RestoreLastJob(last_job);
   for (const StoredJobRow& row : rows) ESPALIER_RETURN_IF_ERROR(RestoreJob(row));
   return absl::OkStatus();
@@ -135,12 +152,12 @@ absl::Status CoordinatorCore::RestoreJob(const StoredJobRow& row) {
 // The events of a job that ended in an earlier life are read when somebody asks for them.
 absl::Status CoordinatorCore::LoadEvents(JobId job) const {
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     ESPALIER_RETURN_IF_ERROR(brain_.Job(job).status());
     if (archived_.count(job) == 0) return absl::OkStatus();
   }
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<std::string> events, store_->Events(job));
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   if (archived_.erase(job) == 0) return absl::OkStatus();  // somebody else was faster
   return logs_.Restore(job, events, /*final=*/true);
 }
@@ -192,7 +209,7 @@ absl::Status CoordinatorCore::RefuseWhenStopping() const {
 // ---- Workers ----
 
 WorkerKey CoordinatorCore::Attach(const v1::Hello& hello, std::shared_ptr<WorkerStream> stream) {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   const WorkerKey key = ++last_key_;
   if (stopping_) {
     stream->Close(absl::UnavailableError(kStopping));
@@ -205,7 +222,7 @@ WorkerKey CoordinatorCore::Attach(const v1::Hello& hello, std::shared_ptr<Worker
 }
 
 void CoordinatorCore::Receive(WorkerKey worker, const v1::WorkerMessage& message) {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   switch (message.message_case()) {
     case v1::WorkerMessage::kHeartbeat:
       return FeedLocked(HeartbeatFromMessage(worker, message.heartbeat()));
@@ -226,13 +243,13 @@ void CoordinatorCore::Receive(WorkerKey worker, const v1::WorkerMessage& message
 }
 
 void CoordinatorCore::Detach(WorkerKey worker, const std::string& reason) {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   streams_.erase(worker);
   FeedLocked(WorkerLost{.worker = worker, .reason = reason});
 }
 
 absl::Status CoordinatorCore::UploadCame(const UploadKey& key) {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   return brain_.UploadCame(key.job, key.task, key.epoch, key.first_layer, Now());
 }
 
@@ -240,7 +257,7 @@ absl::StatusOr<std::unique_ptr<ArtifactFile>> CoordinatorCore::CreateArtifact(
     const UploadKey& key, const std::string& name) {
   std::shared_ptr<ResultFolder> folder;
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     ESPALIER_RETURN_IF_ERROR(brain_.CheckUpload(key.job, key.task, key.epoch));
     folder = jobs_[key.job].folder;
   }
@@ -251,7 +268,7 @@ absl::StatusOr<std::unique_ptr<ArtifactFile>> CoordinatorCore::CreateArtifact(
 
 absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& request) {
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
     const std::optional<JobId> earlier = brain_.FindSubmission(request.idempotency_key());
     if (earlier.has_value()) return Message(*earlier);
@@ -267,7 +284,7 @@ absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& requ
   JobId job = 0;
   uint64_t ticket = 0;
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
     Actions actions;
     ESPALIER_ASSIGN_OR_RETURN(job, brain_.Submit(spec, request.idempotency_key(), Now(), &actions));
@@ -276,20 +293,20 @@ absl::StatusOr<v1::Job> CoordinatorCore::Submit(const v1::SubmitJobRequest& requ
     ticket = Settle(std::move(actions));
   }
   ESPALIER_RETURN_IF_ERROR(AwaitStored(ticket));
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   return Message(job);
 }
 
 absl::StatusOr<v1::Job> CoordinatorCore::Get(const std::string& id) const {
   ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   return Message(job);
 }
 
 absl::Status CoordinatorCore::Ask(const Request& request) {
   uint64_t ticket = 0;
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     ESPALIER_RETURN_IF_ERROR(RefuseWhenStopping());
     Actions actions;
     ESPALIER_RETURN_IF_ERROR(request(brain_, Now(), &actions));
@@ -303,7 +320,7 @@ absl::StatusOr<v1::Job> CoordinatorCore::AskOf(const std::string& id, const JobR
   ESPALIER_RETURN_IF_ERROR(Ask([&](Brain& brain, TimeMs now, Actions* actions) {
     return request(brain, job, now, actions);
   }));
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   return Message(job);
 }
 
@@ -341,14 +358,14 @@ absl::StatusOr<v1::DrainWorkerResponse> CoordinatorCore::Drain(const std::string
 }
 
 v1::ListJobsResponse CoordinatorCore::ListJobs() const {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   v1::ListJobsResponse response;
   for (const JobView& view : brain_.Jobs()) *response.add_jobs() = JobMessage(view, start_unix_ms_);
   return response;
 }
 
 v1::ListWorkersResponse CoordinatorCore::ListWorkers() const {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   v1::ListWorkersResponse response;
   for (const WorkerView& view : brain_.Workers()) *response.add_workers() = WorkerMessage(view);
   return response;
@@ -358,13 +375,13 @@ absl::Status CoordinatorCore::Follow(const std::string& id, uint64_t after,
                                      std::shared_ptr<EventSink> sink) {
   ESPALIER_ASSIGN_OR_RETURN(const JobId job, ParseJobName(id));
   ESPALIER_RETURN_IF_ERROR(LoadEvents(job));
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   logs_.Follow(job, after, std::move(sink));
   return absl::OkStatus();
 }
 
 void CoordinatorCore::Forget(const EventSink* sink) {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   logs_.Forget(sink);
 }
 
@@ -376,7 +393,7 @@ absl::StatusOr<v1::Job> CoordinatorCore::Message(JobId job) const {
 // ---- The brain and its actions ----
 
 void CoordinatorCore::Feed(const Event& event) {
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   FeedLocked(event);
 }
 
@@ -386,6 +403,7 @@ void CoordinatorCore::FeedLocked(const Event& event) {
   brain_.Handle(event, Now(), &actions);
   activity_.Saw(event, actions);
   if (!actions.empty()) Settle(std::move(actions));
+  if (brain_.HasMore()) changed_.NotifyAll();
 }
 
 void CoordinatorCore::CarryOut(const Actions& actions) {
@@ -486,11 +504,11 @@ void CoordinatorCore::Do(const PrepareJob& action) {
 
 void CoordinatorCore::Prepare(JobId job, const JobSpec& spec) {
   {
-    MutexLock lock(&mutex_);
+    WantedMutexLock lock(&mutex_);
     if (jobs_.count(job) == 0) return;  // cancelled while it waited
   }
   absl::StatusOr<Preparation> preparation = PrepareTexts(spec, options_.roots);
-  MutexLock lock(&mutex_);
+  WantedMutexLock lock(&mutex_);
   const auto it = jobs_.find(job);
   if (it == jobs_.end()) return;
   if (!preparation.ok()) {

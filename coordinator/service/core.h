@@ -27,6 +27,7 @@
 #include "coordinator/service/event_logs.h"
 #include "coordinator/service/preparation.h"
 #include "coordinator/service/result_folder.h"
+#include "coordinator/service/wanted_mutex.h"
 #include "coordinator/status/source.h"
 #include "coordinator/store/job_store.h"
 #include "espalier/v1/jobs.pb.h"
@@ -106,6 +107,7 @@ class CoordinatorCore : public StatusSource {
 
   TimeMs Now() const;
   void Feed(const Event& event);
+  void GoOn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FeedLocked(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Stores and carries out, in its turn; at once without a store. Returns the committer's ticket.
   uint64_t Settle(Actions actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -153,8 +155,8 @@ class CoordinatorCore : public StatusSource {
   const int64_t start_unix_ms_;
   const std::string replica_key_;  // that the secrets of replicas are made of
 
-  mutable Mutex mutex_;
-  CondVar stopped_;
+  mutable WantedMutex mutex_;
+  CondVar changed_;  // it stops, or the brain has more to do
   mutable CondVar activity_changed_;
   Brain brain_ ABSL_GUARDED_BY(mutex_);
   mutable EventLogs logs_ ABSL_GUARDED_BY(mutex_);

@@ -3,12 +3,28 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/service/messages.h"
 
 namespace espalier {
+namespace {
+
+JobEventView EventView(const v1::JobEvent& event) {
+  const ProgressView progress = ProgressFromMessage(event.progress());
+  return {.unix_ms = event.unix_ms(),
+          .phase = progress.phase,
+          .done = progress.done,
+          .generation = progress.generation,
+          .best_perplexity = progress.best_perplexity,
+          .ratio = progress.ratio,
+          .message = event.message()};
+}
+
+}  // namespace
 
 void EventLogs::Append(JobId job, const std::shared_ptr<const v1::JobEvent>& event, bool final) {
   Log& log = logs_[job];
   log.events.push_back(event);
+  log.course.Add(EventView(*event));
   for (const auto& sink : log.sinks) sink->Offer(event);
   if (!final) return;
   log.final = true;
@@ -27,6 +43,7 @@ absl::Status EventLogs::Restore(JobId job, const std::vector<std::string>& event
       return absl::DataLossError(absl::StrCat("the store's event ", log.events.size() + 1,
                                               " of job-", job, " is damaged"));
     }
+    log.course.Add(EventView(*event));
     log.events.push_back(std::move(event));
   }
   log.final = final;
@@ -59,10 +76,16 @@ void EventLogs::EndAll(const absl::Status& status) {
   }
 }
 
-std::vector<std::shared_ptr<const v1::JobEvent>> EventLogs::Events(JobId job) const {
+std::vector<HistoryPoint> EventLogs::History(JobId job) const {
   const auto it = logs_.find(job);
   if (it == logs_.end()) return {};
-  return it->second.events;
+  return it->second.course.History();
+}
+
+std::vector<JobLine> EventLogs::Messages(JobId job) const {
+  const auto it = logs_.find(job);
+  if (it == logs_.end()) return {};
+  return it->second.course.Messages();
 }
 
 }  // namespace espalier

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "coordinator/jobs/types.h"
+#include "coordinator/status/history.h"
 #include "espalier/v1/jobs.pb.h"
 
 namespace espalier {
@@ -36,12 +37,14 @@ class EventLogs {
   // A job that has ended.
   void Remove(JobId job);
   void EndAll(const absl::Status& status);
-  // Those of a job so far; none for an unknown one.
-  std::vector<std::shared_ptr<const v1::JobEvent>> Events(JobId job) const;
+  // What they tell of a job so far; nothing of an unknown one.
+  std::vector<HistoryPoint> History(JobId job) const;
+  std::vector<JobLine> Messages(JobId job) const;
 
  private:
   struct Log {
     std::vector<std::shared_ptr<const v1::JobEvent>> events;
+    JobCourse course;
     bool final = false;
     std::vector<std::shared_ptr<EventSink>> sinks;
   };

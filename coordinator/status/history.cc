@@ -1,7 +1,5 @@
 #include "coordinator/status/history.h"
 
-#include <utility>
-
 namespace espalier {
 namespace {
 
@@ -28,17 +26,20 @@ std::vector<HistoryPoint> Thinned(const std::vector<HistoryPoint>& points, size_
 
 }  // namespace
 
-std::vector<HistoryPoint> SearchHistory(const std::vector<JobEventView>& events, size_t most) {
-  std::vector<HistoryPoint> points;
-  bool last_is_present = false;  // the last point only says where the search stands
-  for (const JobEventView& event : events) {
-    if (event.phase != JobPhase::kSearch || event.best_perplexity <= 0) continue;
-    const HistoryPoint point = PointOf(event);
-    if (last_is_present) points.pop_back();
-    last_is_present = !points.empty() && SameSection(points.back(), point);
-    points.push_back(point);
+void JobCourse::Add(const JobEventView& event) {
+  if (!event.message.empty()) {
+    messages_.push_back({.unix_ms = event.unix_ms, .text = event.message});
+    if (messages_.size() > kMostMessages) messages_.pop_front();
   }
-  return points.size() > most ? Thinned(points, most) : points;
+  if (event.phase != JobPhase::kSearch || event.best_perplexity <= 0) return;
+  const HistoryPoint point = PointOf(event);
+  if (last_is_present_) points_.pop_back();
+  last_is_present_ = !points_.empty() && SameSection(points_.back(), point);
+  points_.push_back(point);
+}
+
+std::vector<HistoryPoint> JobCourse::History(size_t most) const {
+  return points_.size() > most ? Thinned(points_, most) : points_;
 }
 
 }  // namespace espalier

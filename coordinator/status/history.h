@@ -1,29 +1,32 @@
-// The course of a job's search, in few points.
+// The course of a job, gathered event by event, so that nobody goes through all of them to show it.
 #ifndef ESPALIER_COORDINATOR_STATUS_HISTORY_H_
 #define ESPALIER_COORDINATOR_STATUS_HISTORY_H_
 
 #include <cstddef>
-#include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "coordinator/status/source.h"
 
 namespace espalier {
 
-struct HistoryPoint {
-  int64_t unix_ms = 0;
-  int64_t generation = 0;
-  int64_t candidates = 0;  // scored so far
-  double best_perplexity = 0;
-  double ratio = 0;
+class JobCourse {
+ public:
+  // From the first event on, in order.
+  void Add(const JobEventView& event);
 
-  friend bool operator==(const HistoryPoint&, const HistoryPoint&) = default;
+  // One point for each generation and each improvement of the search, and one for where it stands
+  // now. When these are more than `most` (at least 2), an evenly spread selection of them with the
+  // first and the last.
+  std::vector<HistoryPoint> History(size_t most = kMostHistoryPoints) const;
+  // The newest kMostMessages.
+  std::vector<JobLine> Messages() const { return {messages_.begin(), messages_.end()}; }
+
+ private:
+  std::vector<HistoryPoint> points_;
+  bool last_is_present_ = false;  // the last point only says where the search stands
+  std::deque<JobLine> messages_;
 };
-
-// One point for each generation and each improvement of the search, and one for where it stands
-// now. When these are more than `most` (at least 2), an evenly spread selection of them with the
-// first and the last.
-std::vector<HistoryPoint> SearchHistory(const std::vector<JobEventView>& events, size_t most);
 
 }  // namespace espalier
 

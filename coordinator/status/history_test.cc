@@ -25,6 +25,12 @@ std::vector<int64_t> Candidates(const std::vector<HistoryPoint>& points) {
   return candidates;
 }
 
+std::vector<HistoryPoint> SearchHistory(const std::vector<JobEventView>& events, size_t most) {
+  JobCourse course;
+  for (const JobEventView& event : events) course.Add(event);
+  return course.History(most);
+}
+
 TEST(SearchHistoryTest, HasAPointForEachImprovementAndGenerationAndOneForNow) {
   const std::vector<JobEventView> events = {At(0, 0, 9), At(1, 0, 9), At(2, 0, 9), At(3, 0, 8),
                                             At(4, 1, 8), At(5, 1, 8), At(6, 1, 8)};
@@ -58,6 +64,17 @@ TEST(SearchHistoryTest, NeverHasMoreThanItMayAndKeepsTheEnds) {
     EXPECT_EQ(candidates.back(), 4999);
     EXPECT_TRUE(std::is_sorted(candidates.begin(), candidates.end()));
   }
+}
+
+TEST(JobCourseTest, KeepsTheNewestMessages) {
+  JobCourse course;
+  for (int i = 0; i < 150; ++i) course.Add({.unix_ms = i, .message = i % 2 == 0 ? "" : "text"});
+  course.Add({.unix_ms = 1000, .phase = JobPhase::kReform, .message = "the last"});
+  ASSERT_EQ(course.Messages().size(), 76u);
+  for (int i = 0; i < 150; ++i) course.Add({.unix_ms = 2000 + i, .message = "more"});
+  ASSERT_EQ(course.Messages().size(), kMostMessages);
+  EXPECT_EQ(course.Messages().front().unix_ms, 2050);
+  EXPECT_EQ(course.Messages().back().unix_ms, 2149);
 }
 
 }  // namespace

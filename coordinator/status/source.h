@@ -3,6 +3,7 @@
 #define ESPALIER_COORDINATOR_STATUS_SOURCE_H_
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -36,11 +37,32 @@ struct JobEventView {
   std::string message = {};  // a line for people, possibly empty
 };
 
+struct HistoryPoint {
+  int64_t unix_ms = 0;
+  int64_t generation = 0;
+  int64_t candidates = 0;  // scored so far
+  double best_perplexity = 0;
+  double ratio = 0;
+
+  friend bool operator==(const HistoryPoint&, const HistoryPoint&) = default;
+};
+
+// For people.
+struct JobLine {
+  int64_t unix_ms = 0;
+  std::string text;
+};
+
+// However long a job runs, what is shown of it stays within these.
+inline constexpr size_t kMostHistoryPoints = 512;
+inline constexpr size_t kMostMessages = 100;
+
 // All of one job.
 struct JobDetail {
   int64_t start_unix_ms = 0;  // as in StatusSnapshot
   JobView job;
-  std::vector<JobEventView> events;  // from the first
+  std::vector<HistoryPoint> history;  // JobCourse
+  std::vector<JobLine> messages;
 };
 
 // Thread-safe. Answers are copies, so nothing is locked while they are written to a network.

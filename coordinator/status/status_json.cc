@@ -8,7 +8,6 @@
 #include "common/job_spec.h"
 #include "common/version.h"
 #include "coordinator/jobs/result_files.h"
-#include "coordinator/status/history.h"
 
 namespace espalier {
 namespace {
@@ -95,12 +94,12 @@ Json WorkerJson(const WorkerView& view) {
           {"stages", view.stages}};
 }
 
-Json HistoryJson(const std::vector<JobEventView>& events) {
+Json HistoryJson(const std::vector<HistoryPoint>& points) {
   Json history;
   for (const char* name : {"unix_ms", "generation", "candidates", "best_perplexity", "ratio"}) {
     history[name] = Json::array();
   }
-  for (const HistoryPoint& point : SearchHistory(events, kMostHistoryPoints)) {
+  for (const HistoryPoint& point : points) {
     history["unix_ms"].push_back(point.unix_ms);
     history["generation"].push_back(point.generation);
     history["candidates"].push_back(point.candidates);
@@ -110,15 +109,12 @@ Json HistoryJson(const std::vector<JobEventView>& events) {
   return history;
 }
 
-Json MessagesJson(const std::vector<JobEventView>& events) {
-  Json messages = Json::array();
-  for (auto event = events.rbegin(); event != events.rend(); ++event) {
-    if (messages.size() == kMostMessages) break;
-    if (event->message.empty()) continue;
-    messages.push_back({{"unix_ms", event->unix_ms}, {"text", event->message}});
+Json MessagesJson(const std::vector<JobLine>& messages) {
+  Json json = Json::array();
+  for (const JobLine& message : messages) {
+    json.push_back({{"unix_ms", message.unix_ms}, {"text", message.text}});
   }
-  std::reverse(messages.begin(), messages.end());
-  return messages;
+  return json;
 }
 
 }  // namespace
@@ -142,8 +138,8 @@ Json JobJson(const JobDetail& detail) {
   const bool has_result = view.result != nullptr && view.state == JobState::kSucceeded;
   json["result"] = has_result ? ResultJson(*view.result) : Json(nullptr);
   json["spec_yaml"] = JobSpecToYaml(*view.spec);
-  json["history"] = HistoryJson(detail.events);
-  json["messages"] = MessagesJson(detail.events);
+  json["history"] = HistoryJson(detail.history);
+  json["messages"] = MessagesJson(detail.messages);
   return json;
 }
 

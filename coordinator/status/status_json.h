@@ -13,8 +13,6 @@ namespace espalier {
 
 // However long a coordinator runs, its answers stay within these.
 inline constexpr size_t kMostJobRows = 200;
-inline constexpr size_t kMostHistoryPoints = 512;
-inline constexpr size_t kMostMessages = 100;
 
 // All unfinished jobs, and the newest of the finished ones up to kMostJobRows in all.
 nlohmann::json StatusJson(const StatusSnapshot& snapshot);

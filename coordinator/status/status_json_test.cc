@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/version.h"
+#include "coordinator/status/history.h"
 #include "coordinator/status/testing_views.h"
 
 namespace espalier {
@@ -139,15 +140,18 @@ TEST(JobJsonTest, ASucceededJobHasItsTable) {
 TEST(JobJsonTest, HistoryAndMessagesStayBounded) {
   JobDetail detail;
   detail.job = MakeJob(1, JobState::kRunning);
+  JobCourse course;
   for (int i = 0; i < 10000; ++i) {
-    detail.events.push_back({.unix_ms = i,
-                             .phase = JobPhase::kSearch,
-                             .done = i,
-                             .generation = i / 10,
-                             .best_perplexity = 20000.0 - i,
-                             .ratio = 0.7,
-                             .message = i % 2 == 0 ? "" : absl::StrCat("message ", i)});
+    course.Add({.unix_ms = i,
+                .phase = JobPhase::kSearch,
+                .done = i,
+                .generation = i / 10,
+                .best_perplexity = 20000.0 - i,
+                .ratio = 0.7,
+                .message = i % 2 == 0 ? "" : absl::StrCat("message ", i)});
   }
+  detail.history = course.History();
+  detail.messages = course.Messages();
   const Json json = JobJson(detail);
   for (const char* name : {"unix_ms", "generation", "candidates", "best_perplexity", "ratio"}) {
     EXPECT_EQ(json["history"][name].size(), kMostHistoryPoints) << name;

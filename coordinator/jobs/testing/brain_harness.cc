@@ -9,6 +9,11 @@ BrainHarness::BrainHarness()
 
 void BrainHarness::Handle(const Event& event) {
   brain_.Handle(event, now_, &actions_);
+  GoOn();
+}
+
+void BrainHarness::GoOn() {
+  while (brain_.HasMore()) brain_.GoOn(now_, &actions_);
   Collect();
 }
 
@@ -44,7 +49,7 @@ void BrainHarness::Collect() {
 
 JobId BrainHarness::Submit(const JobSpec& spec) {
   const absl::StatusOr<JobId> id = brain_.Submit(spec, "", now_, &actions_);
-  Collect();
+  GoOn();
   return *id;
 }
 

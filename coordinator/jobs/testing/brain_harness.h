@@ -65,6 +65,7 @@ class BrainHarness {
   Brain& brain() { return brain_; }
   TimeMs now() const { return now_; }
   Actions* actions() { return &actions_; }
+  void GoOn();     // until the brain has nothing more to do
   void Collect();  // call after steps of one's own
 
  private:

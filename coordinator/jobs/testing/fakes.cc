@@ -36,18 +36,18 @@ class FakeSearch : public EvolutionarySearch {
  public:
   FakeSearch(ModelConfig config, const JobSpec& spec) : config_(config), spec_(spec) {
     history_ = absl::StrCat(spec.seed);
-    Breed();
+    DrawNext();
     initial_ = candidates_.front().subnet;
   }
 
   const Subnet& initial() const override { return initial_; }
   bool Done() const override { return candidates_.empty(); }
-  const std::vector<Candidate>& Generation() const override { return candidates_; }
+  const std::vector<Candidate>& Drawn() const override { return candidates_; }
   const ScoredCandidate& best() const override { return survivors_.front(); }
   const std::vector<ScoredCandidate>& survivors() const override { return survivors_; }
 
   absl::Status Report(const std::vector<double>& fitness) override {
-    if (fitness.size() != candidates_.size()) return absl::InvalidArgumentError("wrong size");
+    if (fitness.size() != Generation().size()) return absl::InvalidArgumentError("wrong size");
     for (size_t i = 0; i < fitness.size(); ++i) {
       absl::StrAppend(&history_, ",", absl::Hex(Digest(std::to_string(fitness[i]))));
       if (survivors_.empty() || fitness[i] < survivors_.front().fitness) {
@@ -56,24 +56,25 @@ class FakeSearch : public EvolutionarySearch {
     }
     ++generation_;
     candidates_.clear();
-    if (generation_ < spec_.search.generations) Breed();
+    DrawNext();
     return absl::OkStatus();
   }
 
- private:
-  void Breed() {
-    for (int64_t slot = 0; slot < spec_.search.population(); ++slot) {
-      RandomStream random(Digest(history_), RandomPurpose::kTest,
-                          static_cast<uint32_t>(generation_), static_cast<uint32_t>(slot));
-      Candidate candidate;
-      candidate.id = {.generation = generation_, .slot = slot};
-      candidate.origin = generation_ + slot == 0 ? Origin::kInitial : Origin::kMutation;
-      candidate.subnet = DrawSubnet(config_, random);
-      candidate.fingerprint = Fingerprint(candidate.subnet);
-      candidates_.push_back(std::move(candidate));
-    }
+  bool DrawNext() override {
+    const int64_t slot = std::ssize(candidates_);
+    if (generation_ >= spec_.search.generations || slot >= spec_.search.population()) return false;
+    RandomStream random(Digest(history_), RandomPurpose::kTest, static_cast<uint32_t>(generation_),
+                        static_cast<uint32_t>(slot));
+    Candidate candidate;
+    candidate.id = {.generation = generation_, .slot = slot};
+    candidate.origin = generation_ + slot == 0 ? Origin::kInitial : Origin::kMutation;
+    candidate.subnet = DrawSubnet(config_, random);
+    candidate.fingerprint = Fingerprint(candidate.subnet);
+    candidates_.push_back(std::move(candidate));
+    return true;
   }
 
+ private:
   const ModelConfig config_;
   const JobSpec spec_;
   std::string history_;

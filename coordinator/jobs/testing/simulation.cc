@@ -97,8 +97,11 @@ class Simulation {
   // ---- The brain and its surroundings ----
 
   void StartCoordinator() {
-    BrainOptions options{
-        .lease = kLease, .most_failures = 1'000'000, .version = kTestVersion, .life = ++life_};
+    BrainOptions options{.lease = kLease,
+                         .most_failures = 1'000'000,
+                         .version = kTestVersion,
+                         .life = ++life_,
+                         .most_a_step = 2};
     sabotage_->AtStart(options);
     brain_ = std::make_unique<Brain>(options, &searches_);
     Actions actions;
@@ -125,6 +128,13 @@ class Simulation {
     Store(&event, std::move(actions));
   }
 
+  void GoOn() {
+    if (!brain_->HasMore()) return;
+    Actions actions;
+    brain_->GoOn(now_, &actions);
+    Store(nullptr, std::move(actions));
+  }
+
   // Commits take a while, in order. `event` is what led to the step; null for a client's call.
   void Store(const Event* event, Actions actions) {
     sabotage_->OnActions(actions);
@@ -133,6 +143,11 @@ class Simulation {
         actions.begin(), actions.end(), [this](const Action& a) { return !sabotage_->IsHasty(a); });
     for (auto action = hasty; action != actions.end(); ++action) CarryOut({*action});
     actions.erase(hasty, actions.end());
+    if (brain_->HasMore()) {
+      At(Between(0, 1), [this, life = life_] {
+        if (life == life_) GoOn();
+      });
+    }
     const bool crash = now_ <= kLastFault && random_.Bernoulli(options_.crash_rate);
     const TimeMs committed = std::max(last_commit_, Between(0, 4));
     last_commit_ = committed;
