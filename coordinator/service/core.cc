@@ -17,10 +17,12 @@ namespace {
 
 constexpr char kStopping[] = "the coordinator is shutting down";
 constexpr std::chrono::milliseconds kTick{50};
-// A brain that has more to do goes on for so long, unless somebody wants the lock; then it waits,
-// so that others get it.
+// A brain that has more to do goes on for so long, unless somebody wants the lock. Then it waits
+// for a breath in which nobody took it, but not for more than some: what came in meanwhile,
+// heartbeats above all, goes first.
 constexpr std::chrono::milliseconds kTurn{10};
 constexpr std::chrono::milliseconds kBreath{1};
+constexpr int kMostBreaths = 20;
 
 int64_t UnixMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -73,8 +75,19 @@ void CoordinatorCore::Tick() {
       next = std::chrono::steady_clock::now() + kTick;
     }
     GoOn();
-    changed_.WaitUntil(&mutex_,
-                       brain_.HasMore() ? std::chrono::steady_clock::now() + kBreath : next);
+    if (brain_.HasMore()) {
+      Breathe();
+    } else {
+      changed_.WaitUntil(&mutex_, next);
+    }
+  }
+}
+
+void CoordinatorCore::Breathe() {
+  for (int i = 0; i < kMostBreaths && !stopping_; ++i) {
+    const uint64_t taken = mutex_.taken();
+    changed_.WaitUntil(&mutex_, std::chrono::steady_clock::now() + kBreath);
+    if (mutex_.taken() == taken) return;
   }
 }
 
@@ -400,10 +413,11 @@ void CoordinatorCore::Feed(const Event& event) {
 void CoordinatorCore::FeedLocked(const Event& event) {
   if (stopping_) return;
   Actions actions;
+  const bool had_more = brain_.HasMore();
   brain_.Handle(event, Now(), &actions);
   activity_.Saw(event, actions);
   if (!actions.empty()) Settle(std::move(actions));
-  if (brain_.HasMore()) changed_.NotifyAll();
+  if (!had_more && brain_.HasMore()) changed_.NotifyAll();
 }
 
 void CoordinatorCore::CarryOut(const Actions& actions) {

@@ -108,6 +108,7 @@ class CoordinatorCore : public StatusSource {
   TimeMs Now() const;
   void Feed(const Event& event);
   void GoOn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Breathe() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FeedLocked(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Stores and carries out, in its turn; at once without a store. Returns the committer's ticket.
   uint64_t Settle(Actions actions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,8 +1,9 @@
-// A mutex that says whether somebody waits for it, so that work that can wait gives way.
+// A mutex that says how much it is wanted, so that work that can wait gives way.
 #ifndef ESPALIER_COORDINATOR_SERVICE_WANTED_MUTEX_H_
 #define ESPALIER_COORDINATOR_SERVICE_WANTED_MUTEX_H_
 
 #include <atomic>
+#include <cstdint>
 
 #include "common/mutex.h"
 
@@ -14,11 +15,16 @@ class ABSL_LOCKABLE WantedMutex : public Mutex {
     ++waiting_;
     Mutex::Lock();
     --waiting_;
+    ++taken_;
   }
+  // Whether somebody waits for it.
   bool wanted() const { return waiting_ > 0; }
+  // How often it was taken by Lock (not by the end of a wait for a condition).
+  uint64_t taken() const { return taken_; }
 
  private:
   std::atomic<int> waiting_ = 0;
+  std::atomic<uint64_t> taken_ = 0;
 };
 
 class ABSL_SCOPED_LOCKABLE WantedMutexLock {
