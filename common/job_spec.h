@@ -72,9 +72,9 @@ struct JobSpec {
   int64_t align_mlp = 0;
   int64_t align_head_dim = 0;
   uint64_t seed = 0;
-  int64_t stages = 0;  // workers that hold the model together; 0: the fewest whose memory it fits
+  int64_t stages = 0;    // workers that hold the model together; 0: the fewest whose memory it fits
   int64_t priority = 0;  // among the jobs of a coordinator: those with a higher one come first
-  std::string output;  // result folder; must not exist yet
+  std::string output;    // result folder; must not exist yet
   int64_t calibration_sequences = 128;
   double importance_damping = 0.01;  // λ of Φ, relative to mean(diag H)
   int64_t eval_sequences = 0;        // 0 = the whole text
