@@ -30,7 +30,7 @@ class StillSource final : public StatusSource {
   }
   absl::StatusOr<JobDetail> LookAt(JobId job) const override {
     if (job != 1) return absl::NotFoundError("there is no such job");
-    return JobDetail{.job = Job(), .messages = {{.text = "hello"}}};
+    return JobDetail{.job = Job(), .history = {}, .messages = {{.text = "hello"}}};
   }
   uint64_t WaitForChange(uint64_t seen, std::chrono::steady_clock::time_point) const override {
     return seen;
