@@ -20,7 +20,7 @@ std::optional<std::string> FetchStatus(int port, const std::string& path) {
   return result->body;
 }
 
-StatusProbe::StatusProbe(int port, std::string job)
+StatusProbe::StatusProbe(int port, const std::string& job)
     : port_(port),
       status_thread_([this] { Run("/api/v1/status", &status_); }),
       job_thread_([this, job] { Run(absl::StrCat("/api/v1/jobs/", job), &job_); }) {}

@@ -19,7 +19,7 @@ std::optional<std::string> FetchStatus(int port, const std::string& path);
 class StatusProbe {
  public:
   // Both addresses, four times a second.
-  StatusProbe(int port, std::string job);
+  StatusProbe(int port, const std::string& job);
   ~StatusProbe();
 
   Durations& status() { return status_; }

@@ -376,7 +376,7 @@ void JobMachine::EndReplay(const Step& step) {
 absl::Status JobMachine::Repeat(const Step& step, const JournalEntry& entry) {
   Actions past;
   const Step then{.now = entry.time, .actions = &past};
-  const absl::Status status =
+  absl::Status status =
       std::visit([&](const auto& fact) { return Repeat(then, fact); }, entry.fact);
   // What was stored was also carried out; but the population log is written to a new folder, and
   // what was only in memory is gone.
