@@ -136,17 +136,14 @@ class SqliteJobStore : public JobStore {
   absl::Status SetStaging(uint64_t job, const std::string& staging) override {
     MutexLock lock(&mutex_);
     return Guarded(file_, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      ESPALIER_ASSIGN_OR_RETURN(std::vector<StoredJobRow> rows, ReadJobs());
-      for (StoredJobRow& row : rows) {
-        if (row.job.id != job) continue;
-        row.job.staging = staging;
-        SQLite::Statement update(database_,
-                                 "UPDATE jobs SET staging = ?, checksum = ? WHERE id = ?");
-        BindBlob(update, 1, staging);
-        update.bind(2, ChecksumOf(row.job));
-        update.bind(3, Signed(job));
-        update.exec();
-      }
+      ESPALIER_ASSIGN_OR_RETURN(std::vector<StoredJobRow> rows, ReadRows("WHERE id = ?", job));
+      if (rows.empty()) return absl::OkStatus();
+      rows.front().job.staging = staging;
+      SQLite::Statement update(database_, "UPDATE jobs SET staging = ?, checksum = ? WHERE id = ?");
+      BindBlob(update, 1, staging);
+      update.bind(2, ChecksumOf(rows.front().job));
+      update.bind(3, Signed(job));
+      update.exec();
       return absl::OkStatus();
     });
   }
@@ -325,11 +322,15 @@ class SqliteJobStore : public JobStore {
     return Damaged(absl::StrCat("the last of the events of job-", job, " is damaged"));
   }
 
-  absl::StatusOr<std::vector<StoredJobRow>> ReadJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  // Of the jobs themselves, without their events and facts. `which` has at most one parameter.
+  absl::StatusOr<std::vector<StoredJobRow>> ReadRows(const std::string& which, uint64_t parameter)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     SQLite::Statement select(
         database_,
         "SELECT id, spec, COALESCE(idempotency_key, ''), created_unix_ms, final, staging, "
-        "checksum FROM jobs ORDER BY id");
+        "checksum FROM jobs " +
+            which);
+    if (select.getBindParameterCount() > 0) select.bind(1, Signed(parameter));
     std::vector<StoredJobRow> rows;
     while (select.executeStep()) {
       StoredJobRow& row = rows.emplace_back();
@@ -343,6 +344,11 @@ class SqliteJobStore : public JobStore {
         return Damaged(absl::StrCat("the row of job-", row.job.id, " is damaged"));
       }
     }
+    return rows;
+  }
+
+  absl::StatusOr<std::vector<StoredJobRow>> ReadJobs() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ESPALIER_ASSIGN_OR_RETURN(std::vector<StoredJobRow> rows, ReadRows("ORDER BY id", 0));
     for (StoredJobRow& row : rows) {
       ESPALIER_ASSIGN_OR_RETURN(row.last_event, LastEvent(row.job.id));
       if (row.final) continue;
