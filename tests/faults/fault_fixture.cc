@@ -172,7 +172,7 @@ bool FaultTest::AwaitInstant(const FollowedJob& job, FaultProxy& way,
   return false;
 }
 
-void FaultTest::Disturb(const std::function<void(Member&)>& inject) {
+void FaultTest::DisturbJobs(const std::function<bool(FollowedJob&)>& disturb) {
   int faults = 0;
   for (int jobs = 1; faults < kFaults && !HasFailure(); ++jobs) {
     const std::string name = absl::StrCat("disturbed-", jobs);
@@ -181,16 +181,20 @@ void FaultTest::Disturb(const std::function<void(Member&)>& inject) {
     spec.seed += jobs;
     const std::map<std::string, std::string> expected = Undisturbed(spec);
     const std::unique_ptr<FollowedJob> job = Submit(spec);
-    while (faults < kFaults && !HasFailure()) {
-      Member& member = RandomMember();
-      if (!AwaitInstant(*job, *member.proxy, FaultProxy::Direction::kToTarget, 1500)) break;
-      inject(member);
-      ++faults;
-      if (!job->WaitForWhatIsOpen()) break;
-    }
+    while (faults < kFaults && !HasFailure() && disturb(*job)) ++faults;
     ExpectResult(*job, expected, name);
   }
   EXPECT_EQ(faults, kFaults);
+}
+
+void FaultTest::Disturb(const std::function<void(Member&)>& inject) {
+  DisturbJobs([&](FollowedJob& job) {
+    Member& member = RandomMember();
+    if (!AwaitInstant(job, *member.proxy, FaultProxy::Direction::kToTarget, 1500)) return false;
+    inject(member);
+    job.WaitForWhatIsOpen();
+    return true;
+  });
 }
 
 }  // namespace espalier

@@ -61,10 +61,13 @@ class FaultTest : public ServiceTest {
   void ExpectResult(FollowedJob& job, const std::map<std::string, std::string>& expected,
                     const std::string& name);
 
-  // Runs jobs, one after the other, until `inject` was called `kFaults` times, each time at a
-  // random instant of a running job and for a random worker, which is attached again when it
-  // returns. Between two injections every open piece of work is done: one that lost two workers is
-  // given up (docs/operations.md).
+  // Runs jobs, one after the other and each with a seed of its own, until `disturb` has injected
+  // `kFaults` faults; each job must end with the result of an undisturbed run. `disturb` injects
+  // one into a running job, or returns false when the job ended before.
+  void DisturbJobs(const std::function<bool(FollowedJob& job)>& disturb);
+  // The same, with `inject` called each time at a random instant of a running job and for a random
+  // worker, which is attached again when it returns. Between two injections every open piece of
+  // work is done: one that lost two workers is given up (docs/operations.md).
   void Disturb(const std::function<void(Member&)>& inject);
 
   // Until a random number of bytes, below `bound`, went over that way; false when the job ended.

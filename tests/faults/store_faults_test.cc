@@ -19,6 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
+// Between two looks at a process or a job.
+constexpr std::chrono::milliseconds kLook{5};
+
 // Without reaping it.
 bool HasEnded(const Process& process) {
   siginfo_t info{};
@@ -42,9 +45,24 @@ class StoreFaultsTest : public FaultTest {
   bool AwaitMessage(const FollowedJob& job, const std::string& message, size_t log_read = 0) const {
     while (coordinator_->err().find(message, log_read) == std::string::npos) {
       if (job.ended() || HasEnded(*coordinator_)) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      std::this_thread::sleep_for(kLook);
     }
     return true;
+  }
+  bool AwaitSomeInstant(const FollowedJob& job) {
+    return AwaitInstant(job, *RandomMember().proxy, FaultProxy::Direction::kToTarget, 3000);
+  }
+  // Anywhere in the database and its write-ahead log.
+  void FlipABit() {
+    const fs::path database = state() / "coordinator.db";
+    const fs::path log = state() / "coordinator.db-wal";
+    const uint64_t in_database = fs::file_size(database);
+    const uint64_t in_log = fs::exists(log) ? fs::file_size(log) : 0;
+    const uint64_t at = Random(in_database + in_log);
+    const fs::path file = at < in_database ? database : log;
+    std::string bytes = *ReadFile(file);
+    bytes[at < in_database ? at : at - in_database] ^= static_cast<char>(1 << Random(8));
+    EXPECT_TRUE(WriteFileAtomically(file, bytes).ok());
   }
 };
 
@@ -59,30 +77,20 @@ class StoreFaultsTest : public FaultTest {
 TEST_F(StoreFaultsTest, KilledInTheMiddleOfACall) {
   ESPALIER_SKIP_WITH_SANITIZERS();
   StartCluster(2);
-  int faults = 0;
-  for (int jobs = 1; faults < kFaults && !HasFailure(); ++jobs) {
-    const std::string name = absl::StrCat("disturbed-", jobs);
-    JobSpec spec = Spec(name);
-    spec.seed += jobs;
-    const std::map<std::string, std::string> expected = Undisturbed(spec);
-    const std::unique_ptr<FollowedJob> job = Submit(spec);
-    while (faults < kFaults && !job->ended()) {
-      KillCoordinator();
-      // A small number: while it starts. A large one: in the search, or when it makes the result.
-      const uint64_t call = 1 + Random(faults % 2 == 0 ? 40 : 1000);
-      coordinator_ = std::make_unique<Process>(
-          CoordinatorCommand(), Faulty(folder_, "ESPALIER_KILL_AT_CALL", absl::StrCat(call)));
-      while (!job->ended() && !HasEnded(*coordinator_)) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      }
-      if (!HasEnded(*coordinator_)) break;
-      EXPECT_EQ(coordinator_->Wait(), -SIGKILL) << coordinator_->err();
-      ++faults;
-      StartCoordinator();
-    }
-    ExpectResult(*job, expected, name);
-  }
-  EXPECT_EQ(faults, kFaults);
+  int kind = 0;
+  DisturbJobs([&](FollowedJob& job) {
+    KillCoordinator();
+    // A small number: while it starts. A large one: in the search, or when it makes the result.
+    const uint64_t call = 1 + Random(++kind % 2 == 0 ? 40 : 1000);
+    coordinator_ = std::make_unique<Process>(
+        CoordinatorCommand(), Faulty(folder_, "ESPALIER_KILL_AT_CALL", absl::StrCat(call)));
+    while (!job.ended() && !HasEnded(*coordinator_)) std::this_thread::sleep_for(kLook);
+    const bool died = HasEnded(*coordinator_);
+    if (!died) coordinator_->Signal(SIGKILL);  // the job was faster; nothing is to die later
+    EXPECT_EQ(coordinator_->Wait(), -SIGKILL) << coordinator_->err();
+    StartCoordinator();
+    return died;
+  });
 }
 
 TEST_F(StoreFaultsTest, FullDisk) {
@@ -90,63 +98,43 @@ TEST_F(StoreFaultsTest, FullDisk) {
   const fs::path full = folder_ / "full";
   environment_ = Faulty(state(), "ESPALIER_FULL_DISK", full.string());
   StartCluster(2);
-  int faults = 0;
-  for (int jobs = 1; faults < kFaults && !HasFailure(); ++jobs) {
-    const std::string name = absl::StrCat("disturbed-", jobs);
-    JobSpec spec = Spec(name);
-    spec.seed += jobs;
-    const std::map<std::string, std::string> expected = Undisturbed(spec);
-    const std::unique_ptr<FollowedJob> job = Submit(spec);
-    while (faults < kFaults &&
-           AwaitInstant(*job, *RandomMember().proxy, FaultProxy::Direction::kToTarget, 3000)) {
-      const size_t log_read = coordinator_->err().size();
-      ASSERT_TRUE(WriteFileAtomically(full, "").ok());
-      const bool noticed = AwaitMessage(*job, "nothing goes on until this is stored", log_read);
-      fs::remove(full);
-      if (!noticed) break;
-      ++faults;
-      EXPECT_TRUE(AwaitMessage(*job, "the store can be written again", log_read));
-    }
-    ExpectResult(*job, expected, name);
-  }
-  EXPECT_EQ(faults, kFaults);
+  DisturbJobs([&](FollowedJob& job) {
+    if (!AwaitSomeInstant(job)) return false;
+    const size_t log_read = coordinator_->err().size();
+    EXPECT_TRUE(WriteFileAtomically(full, "").ok());
+    const bool noticed = AwaitMessage(job, "nothing goes on until this is stored", log_read);
+    fs::remove(full);
+    if (!noticed) return false;
+    EXPECT_TRUE(AwaitMessage(job, "the store can be written again", log_read));
+    return true;
+  });
 }
 
-// It is refused by the name of the file, or nothing comes of it.
+// It is refused by the name of the file, or nothing comes of it: where nothing is stored, or where
+// the write-ahead log was taken over already.
 TEST_F(StoreFaultsTest, BitFlips) {
   StartCluster(2);
-  int faults = 0;
-  for (int jobs = 1; faults < kFaults && !HasFailure(); ++jobs) {
-    const std::string name = absl::StrCat("disturbed-", jobs);
-    JobSpec spec = Spec(name);
-    spec.seed += jobs;
-    const std::map<std::string, std::string> expected = Undisturbed(spec);
-    const std::unique_ptr<FollowedJob> job = Submit(spec);
-    while (faults < kFaults &&
-           AwaitInstant(*job, *RandomMember().proxy, FaultProxy::Direction::kToTarget, 3000)) {
-      KillCoordinator();
-      const fs::path copy = folder_ / "copy";
-      fs::remove_all(copy);
-      fs::copy(state(), copy);
-      const fs::path log = state() / "coordinator.db-wal";
-      const bool in_log = Random(4) == 0 && fs::exists(log) && fs::file_size(log) > 0;
-      const fs::path file = in_log ? log : state() / "coordinator.db";
-      std::string bytes = *ReadFile(file);
-      bytes[Random(bytes.size())] ^= static_cast<char>(1 << Random(8));
-      ASSERT_TRUE(WriteFileAtomically(file, bytes).ok());
-      ++faults;
-      coordinator_ = std::make_unique<Process>(CoordinatorCommand(), environment_);
-      if (AwaitMessage(*job, "stored results were taken up")) continue;
-      if (job->ended()) break;
+  int refusals = 0;
+  DisturbJobs([&](FollowedJob& job) {
+    if (!AwaitSomeInstant(job)) return false;
+    KillCoordinator();
+    const fs::path copy = folder_ / "copy";
+    fs::remove_all(copy);
+    fs::copy(state(), copy);
+    FlipABit();
+    coordinator_ = std::make_unique<Process>(CoordinatorCommand(), environment_);
+    if (AwaitMessage(job, "stored results were taken up")) return true;
+    if (!job.ended()) {
+      ++refusals;
       EXPECT_EQ(coordinator_->Wait(), 1) << coordinator_->err();
       EXPECT_THAT(coordinator_->err(), HasSubstr("coordinator.db"));
       fs::remove_all(state());
       fs::copy(copy, state());
       StartCoordinator();
     }
-    ExpectResult(*job, expected, name);
-  }
-  EXPECT_EQ(faults, kFaults);
+    return true;
+  });
+  EXPECT_GE(refusals, kFaults / 4);
 }
 
 }  // namespace
