@@ -4,10 +4,10 @@
 A coordinator, a worker and a job on models/orchard; the browser sees them without any network but
 the loopback. Checked: what the page shows before, during and after the job, that it moves without
 being loaded again, that a killed coordinator shows and the page goes on with the next one, that a
-page loaded afterwards has the same curve, that names are text and never HTML, and that no script
-fails. Ends every process it started.
+page loaded afterwards has the same curve, that names are text and never HTML, that it fits a narrow
+screen and has a dark form, and that no script fails. Ends every process it started.
 
-Usage: tests/browser_test.py [FOLDER_OF_PROGRAMS] [--screenshot FILE]   default: build/release/bin
+Usage: tests/browser_test.py [FOLDER_OF_PROGRAMS] [--screenshots FOLDER]  default: build/release/bin
 
 Exits with 77 (skipped) where there is no Chromium (Debian: chromium-headless-shell).
 """
@@ -106,9 +106,15 @@ class Browser:
         return self.look(f"(document.querySelector({json.dumps(selector)}) || "
                          "{textContent: ''}).textContent")
 
+    def screen(self, width, height, dark=False):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                  deviceScaleFactor=1, mobile=width < 600)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
     def screenshot(self, file):
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        pathlib.Path(file).write_bytes(base64.b64decode(data))
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        file.write_bytes(base64.b64decode(data))
 
 
 def wait_for(what, condition):
@@ -182,7 +188,23 @@ def curve(page):
                      ".getAttribute('d')")
 
 
-def run(cluster, page, screenshot):
+def check_screens(page, keep):
+    page.screen(360, 800)
+    width = page.look("document.documentElement.scrollWidth")
+    check(width <= 360, "the page fits a screen of 360 pixels")
+    keep("narrow")
+    page.screen(1200, 1000, dark=True)
+    ground = page.look("getComputedStyle(document.body).backgroundColor")
+    check(all(int(part) < 60 for part in re.findall(r"\d+", ground)[:3]), "dark mode is dark")
+    keep("dark")
+    page.screen(1200, 1000)
+
+
+def run(cluster, page, screenshots):
+    def keep(name):
+        if screenshots is not None:
+            page.screenshot(screenshots / f"{name}.png")
+
     cluster.start_coordinator()
     page.call("Page.navigate", url=f"http://{cluster.status}/")
     wait_for("the live connection", lambda: page.text("#connection") == "live")
@@ -211,15 +233,19 @@ def run(cluster, page, screenshot):
     check(True, "the worker's card says what it does")
     wait_for("the curve", lambda: len(curve(page)) > 20)
     check(True, "progress moves and the curve of the best perplexity is drawn")
-    if screenshot:
-        page.screenshot(screenshot)
+    keep("wide")
+    check_screens(page, keep)
 
     cluster.kill_coordinator()
     wait_for("the loss to show", lambda: page.text("#connection") == "connection lost")
-    check(not page.look("document.getElementById('lost').hidden"), "a killed coordinator shows")
+    check("is lost" in page.text("#lost") and
+          not page.look("document.getElementById('lost').hidden"), "a killed coordinator shows")
+    keep("lost")
     cluster.start_coordinator()
     wait_for("the next coordinator", lambda: page.text("#connection") == "live")
-    check(EVIL_NAME in page.text("#jobs"), "the page goes on with the next coordinator")
+    check(EVIL_NAME in page.text("#jobs") and
+          page.look("document.getElementById('lost').hidden"),
+          "the page goes on with the next coordinator")
 
     wait_for("the end of the job", lambda: page.text("#job .pill") == "succeeded")
     result = cluster.espalier("result", job)
@@ -242,8 +268,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("programs", nargs="?", default=ROOT / "build/release/bin",
                         type=pathlib.Path)
-    parser.add_argument("--screenshot")
+    parser.add_argument("--screenshots", type=pathlib.Path, help="folder for pictures of the page")
     args = parser.parse_args()
+    if args.screenshots is not None:
+        args.screenshots.mkdir(parents=True, exist_ok=True)
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         print("skipped: no Chromium is installed (Debian: chromium-headless-shell)")
@@ -253,7 +281,7 @@ def main():
         cluster = Cluster(args.programs.resolve(), folder)
         page = Browser(program, folder / "profile")
         try:
-            run(cluster, page, args.screenshot)
+            run(cluster, page, args.screenshots)
         except Exception:
             print(f"the page's job:\n{page.text('#job')[:2000]}", file=sys.stderr)
             print(cluster.log.read_text()[-2000:], file=sys.stderr)
