@@ -32,8 +32,8 @@ absl::Status Journal(std::string_view input) {
   row.job.spec = "{}";
   row.last_event = bytes;
   ESPALIER_RETURN_IF_ERROR(
-      Require(StoredJobFromRow(row, kStart).ok() || !FinishedJobFromRow(row, kStart).ok(),
-              "an unfinished job's last event need not say more than a finished one's"));
+      Require(!StoredJobFromRow(row, kStart).ok() || !FinishedJobFromRow(row, kStart).ok(),
+              "no job is finished and unfinished at once"));
   row.last_event.clear();
   row.facts = {bytes};
   const absl::StatusOr<StoredJob> job = StoredJobFromRow(row, kStart);
