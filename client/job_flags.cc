@@ -46,6 +46,11 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
   command.add_option("--ratio", flags.ratio, "Share of all parameters to keep, e.g. 0.7")
       ->option_text("R")
       ->group("Job");
+  command
+      .add_option("--method", flags.method,
+                  "espalier (sizes allocated over modules, repaired candidates) or paper (default)")
+      ->option_text("METHOD")
+      ->group("Job");
   command.add_option("--output", flags.output, "Result folder; must not exist yet")
       ->option_text("DIR")
       ->group("Job");
@@ -122,6 +127,11 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
     const auto format = ParseTextFormat(*flags.text_format);
     if (!format.ok()) return FlagError("--text-format", format.status());
     spec.text.format = spec.eval_text.format = *format;
+  }
+  if (flags.method) {
+    const auto method = ParseSearchMethod(*flags.method);
+    if (!method.ok()) return FlagError("--method", method.status());
+    spec.method = *method;
   }
   if (flags.precision) {
     const auto precision = ParsePrecision(*flags.precision);

@@ -31,6 +31,7 @@ struct JobFlags {
   std::optional<int64_t> generations;
   std::optional<int64_t> population;
   std::optional<int64_t> sequence_length;
+  std::optional<std::string> method;
   std::optional<int64_t> calibration_sequences;
   std::optional<int64_t> search_sequences;
   std::optional<int64_t> eval_sequences;

@@ -62,7 +62,7 @@ absl::StatusOr<std::vector<SequenceLoss>> EvaluateAll(Engine& engine, const Subn
     const TokenSequences group = Slice(sequences, first, std::min(step, total - first));
     ESPALIER_ASSIGN_OR_RETURN(
         const auto part,
-        engine.Evaluate(subnet, group, nullptr, {.progress = {}, .cancelled = &cancelled}));
+        engine.Evaluate(subnet, group, {}, {.progress = {}, .cancelled = &cancelled}));
     losses.insert(losses.end(), part.begin(), part.end());
     seconds = duration<double>(steady_clock::now() - start).count();
     progress(static_cast<int64_t>(losses.size()), total, seconds);

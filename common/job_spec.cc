@@ -299,6 +299,17 @@ absl::StatusOr<Precision> ParsePrecision(std::string_view name) {
       absl::StrCat("unknown precision \"", std::string(name), "\": use float32 or bfloat16"));
 }
 
+std::string_view SearchMethodName(SearchMethod method) {
+  return job_spec_internal::kSearchMethodNames[static_cast<size_t>(method)];
+}
+
+absl::StatusOr<SearchMethod> ParseSearchMethod(std::string_view name) {
+  if (name == "paper") return SearchMethod::kPaper;
+  if (name == "espalier") return SearchMethod::kEspalier;
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown method \"", std::string(name), "\": use espalier or paper"));
+}
+
 absl::Status ValidateJobSpec(const JobSpec& spec) {
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::CheckRequired(spec));
   job_spec_internal::RangeChecker ranges;
@@ -313,6 +324,14 @@ absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& 
   if (resolved.name.empty()) resolved.name = job_spec_internal::FolderName(spec.output);
   if (resolved.sequence_length == 0) {
     resolved.sequence_length = std::min<int64_t>(2048, config.max_position_embeddings);
+  }
+  if (resolved.allocation.sequence_length == 0) {
+    resolved.allocation.sequence_length = std::min<int64_t>(512, resolved.sequence_length);
+  }
+  if (resolved.reformation.method == ReformationMethod::kAuto) {
+    resolved.reformation.method = resolved.method == SearchMethod::kEspalier
+                                      ? ReformationMethod::kProgressive
+                                      : ReformationMethod::kClosedForm;
   }
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::ResolveAlignment(config, resolved));
   const job_spec_internal::Sizes sizes = job_spec_internal::SizesOf(resolved, config);

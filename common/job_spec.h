@@ -50,17 +50,41 @@ struct SearchSpec {
   int64_t population() const { return mutations + crossovers + initial_mutations; }
 };
 
-enum class ReformationMethod { kNone, kClosedForm, kAdmm };
+// kPaper: the published search, over masks, by the perplexity of inherited weights. kEspalier:
+// sizes are allocated over modules, by the divergence of repaired candidates from the dense model.
+enum class SearchMethod { kPaper, kEspalier };
+std::string_view SearchMethodName(SearchMethod method);  // "paper", "espalier"
+absl::StatusOr<SearchMethod> ParseSearchMethod(std::string_view name);
+
+// The search that allocates sizes over modules (coordinator/search/allocation_search.h). Windows
+// are of `sequences`; one that is longer takes them all.
+struct AllocationSpec {
+  int64_t sequences = 32;             // of the text, that windows are taken from
+  int64_t sequence_length = 0;        // 0 = min(512, the job's)
+  int64_t generations = 24;           // rounds of offspring and finalists
+  int64_t offspring = 8;              // per round
+  int64_t finalists = 2;              // the best offspring, measured again beside their parent
+  int64_t sensitivity_sequences = 1;  // for each module cut alone
+  int64_t offspring_sequences = 1;    // for each offspring
+  int64_t finalist_sequences = 2;     // for each finalist and for the start
+};
+
+// kAuto: progressive for SearchMethod::kEspalier, else the closed form.
+enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto };
 
 struct ReformationSpec {
   ReformationMethod method = ReformationMethod::kClosedForm;
   double damping = 1e-3;    // closed form: λ = damping · mean(diag H)
   double rho = 1;           // ADMM's penalty, on the Gram matrix normalised to unit diagonal
   int64_t iterations = 30;  // ADMM
+  // Progressive: λ of the output weights' fit and of the input map, each relative as above.
+  double progressive_damping = 3e-2;
+  double input_damping = 1e-2;
 };
 
 struct JobSpec {
-  std::string name;   // default: the output folder's name
+  std::string name;  // default: the output folder's name
+  SearchMethod method = SearchMethod::kPaper;
   std::string model;  // folder of the dense model
   Precision precision = Precision::kFloat32;
   TextSpec text;                // calibration and search
@@ -79,7 +103,23 @@ struct JobSpec {
   double importance_damping = 0.01;  // λ of Φ, relative to mean(diag H)
   int64_t eval_sequences = 0;        // 0 = the whole text
   SearchSpec search;
-  ReformationSpec reformation;
+  AllocationSpec allocation;
+  ReformationSpec reformation{.method = ReformationMethod::kAuto};
+
+  // What candidates are scored on.
+  int64_t search_sequences() const {
+    return method == SearchMethod::kPaper ? search.sequences : allocation.sequences;
+  }
+  int64_t search_sequence_length() const {
+    return method == SearchMethod::kPaper ? sequence_length : allocation.sequence_length;
+  }
+  // How candidates are repaired before they are scored.
+  ReformationSpec repair() const {
+    ReformationSpec repair = reformation;
+    repair.method =
+        method == SearchMethod::kPaper ? ReformationMethod::kNone : ReformationMethod::kClosedForm;
+    return repair;
+  }
 };
 
 // Strict: every error says file:line:column and what to do; unknown keys are refused with the

@@ -34,7 +34,9 @@ struct Range {
 
 inline constexpr std::array<std::string_view, 2> kPrecisionNames = {"float32", "bfloat16"};
 inline constexpr std::array<std::string_view, 2> kTextFormatNames = {"wikitext", "plain"};
-inline constexpr std::array<std::string_view, 3> kMethodNames = {"none", "closed_form", "admm"};
+inline constexpr std::array<std::string_view, 2> kSearchMethodNames = {"paper", "espalier"};
+inline constexpr std::array<std::string_view, 5> kReformationNames = {"none", "closed_form", "admm",
+                                                                      "progressive", "auto"};
 
 inline constexpr int64_t kMaxCount = 1'000'000;
 inline constexpr Range<int64_t> kCount{1, kMaxCount};
@@ -67,6 +69,19 @@ void VisitSearch(Visitor& v, Search& search) {
   v.Integer("min_layers", search.min_layers, kCountOrNone);
 }
 
+template <typename Visitor, typename Allocation>
+void VisitAllocation(Visitor& v, Allocation& allocation) {
+  v.Integer("sequences", allocation.sequences, kCount);
+  v.Integer("sequence_length", allocation.sequence_length,
+            Range<int64_t>{2, kMaxCount, /*open=*/false, /*zero=*/true});
+  v.Integer("generations", allocation.generations, kCountOrNone);
+  v.Integer("offspring", allocation.offspring, kCount);
+  v.Integer("finalists", allocation.finalists, kCount);
+  v.Integer("sensitivity_sequences", allocation.sensitivity_sequences, kCount);
+  v.Integer("offspring_sequences", allocation.offspring_sequences, kCount);
+  v.Integer("finalist_sequences", allocation.finalist_sequences, kCount);
+}
+
 template <typename Visitor, typename Target>
 void VisitTarget(Visitor& v, Target& spec) {
   v.Real("ratio", spec.ratio, Range<double>{0, 1, /*open=*/true});
@@ -81,6 +96,7 @@ void VisitTarget(Visitor& v, Target& spec) {
 template <typename Visitor, typename Spec>
 void VisitJobSpec(Visitor& v, Spec& spec) {
   v.Text("name", spec.name);
+  v.Choice("method", spec.method, kSearchMethodNames);
   v.Group("model", "path", [&] {
     v.Text("path", spec.model);
     v.Choice("precision", spec.precision, kPrecisionNames);
@@ -106,11 +122,14 @@ void VisitJobSpec(Visitor& v, Spec& spec) {
     v.Real("damping", spec.importance_damping, kPositive);
   });
   v.Group("search", "", [&] { VisitSearch(v, spec.search); });
+  v.Group("allocation", "", [&] { VisitAllocation(v, spec.allocation); });
   v.Group("reformation", "", [&] {
-    v.Choice("method", spec.reformation.method, kMethodNames);
+    v.Choice("method", spec.reformation.method, kReformationNames);
     v.Real("damping", spec.reformation.damping, kPositive);
     v.Real("rho", spec.reformation.rho, kPositive);
     v.Integer("iterations", spec.reformation.iterations, kCount);
+    v.Real("progressive_damping", spec.reformation.progressive_damping, kPositive);
+    v.Real("input_damping", spec.reformation.input_damping, kPositive);
   });
 }
 

@@ -115,11 +115,33 @@ search:
   attention_min_ratio: 0.3
   mlp_min_ratio: 0.2
   min_layers: 9
-reformation: {method: admm, damping: 1e-2, rho: 2, iterations: 31}
+reformation: {method: admm, damping: 1e-2, rho: 2, iterations: 31, progressive_damping: 0.4,
+              input_damping: 0.5}
+method: espalier
+allocation:
+  sequences: 40
+  sequence_length: 41
+  generations: 42
+  offspring: 43
+  finalists: 44
+  sensitivity_sequences: 45
+  offspring_sequences: 46
+  finalist_sequences: 47
 )",
                                                     "job.yaml");
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->name, "demo");
+  EXPECT_EQ(spec->method, SearchMethod::kEspalier);
+  EXPECT_EQ(spec->allocation.sequences, 40);
+  EXPECT_EQ(spec->allocation.sequence_length, 41);
+  EXPECT_EQ(spec->allocation.generations, 42);
+  EXPECT_EQ(spec->allocation.offspring, 43);
+  EXPECT_EQ(spec->allocation.finalists, 44);
+  EXPECT_EQ(spec->allocation.sensitivity_sequences, 45);
+  EXPECT_EQ(spec->allocation.offspring_sequences, 46);
+  EXPECT_EQ(spec->allocation.finalist_sequences, 47);
+  EXPECT_EQ(spec->reformation.progressive_damping, 0.4);
+  EXPECT_EQ(spec->reformation.input_damping, 0.5);
   EXPECT_EQ(spec->model, "m");
   EXPECT_EQ(spec->precision, Precision::kBFloat16);
   EXPECT_EQ(spec->text.path, "a.raw");
@@ -208,7 +230,8 @@ TEST(JobSpecTest, UnknownKeysAreRefusedWithTheNearestOne) {
                     HasSubstr("did you mean target.ratio? Keys here: ratio, tolerance, align")));
   // A key of another map is found there.
   EXPECT_THAT(ParseError("tolerance: 0.1\n"), HasSubstr("did you mean target.tolerance?"));
-  EXPECT_THAT(ParseError("generations: 3\n"), HasSubstr("did you mean search.generations?"));
+  EXPECT_THAT(ParseError("generations: 3\n"),
+              HasSubstr("did you mean search.generations or allocation.generations?"));
   EXPECT_THAT(ParseError("search: {<<: {}}\n"), HasSubstr("unknown key \"<<\""));
 }
 
@@ -389,7 +412,7 @@ TEST(JobSpecTest, DocumentationHasEveryKey) {
   std::ifstream file("docs/job.md");
   const std::string page((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const std::vector<std::string> keys = AllKeys();
-  EXPECT_EQ(keys.size(), 39u);
+  EXPECT_EQ(keys.size(), 50u);
   for (const std::string& key : keys) {
     EXPECT_THAT(page, HasSubstr("\n| `" + key + "` | ")) << key;
   }
@@ -455,7 +478,26 @@ TEST(ResolveDefaultsTest, GivenValuesStay) {
   spec.search.attention_min_ratio = 0.123;
   spec.search.mlp_min_ratio = 0.4;
   spec.search.min_layers = 5;
+  spec.allocation.sequence_length = 77;
+  spec.reformation.method = ReformationMethod::kAdmm;
   ExpectSame(*ResolveDefaults(spec, Llama7B()), spec);
+}
+
+TEST(ResolveDefaultsTest, WhatDependsOnTheMethod) {
+  JobSpec spec = Minimal();
+  JobSpec resolved = *ResolveDefaults(spec, Llama7B());
+  EXPECT_EQ(resolved.reformation.method, ReformationMethod::kClosedForm);
+  EXPECT_EQ(resolved.repair().method, ReformationMethod::kNone);
+  EXPECT_EQ(resolved.search_sequences(), resolved.search.sequences);
+  EXPECT_EQ(resolved.search_sequence_length(), 2048);
+  spec.method = SearchMethod::kEspalier;
+  resolved = *ResolveDefaults(spec, Llama7B());
+  EXPECT_EQ(resolved.reformation.method, ReformationMethod::kProgressive);
+  EXPECT_EQ(resolved.repair().method, ReformationMethod::kClosedForm);
+  EXPECT_EQ(resolved.search_sequences(), resolved.allocation.sequences);
+  EXPECT_EQ(resolved.search_sequence_length(), 512);
+  spec.sequence_length = 128;
+  EXPECT_EQ(ResolveDefaults(spec, Llama7B())->search_sequence_length(), 128);
 }
 
 TEST(ResolveDefaultsTest, AlignmentIsHalvedForSmallModels) {

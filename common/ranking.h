@@ -33,8 +33,8 @@ struct LayerRanking {
   // equally many pairs.
   std::vector<AttentionCut> attention;
   std::vector<int32_t> channels;  // [f], a permutation: the first goes first
-  // channel_errors[i] is the error when i · CutSteps::channels channels stay, the last of the order,
-  // for all sizes below f: [⌈f / step⌉]. Descending; the first is that of an empty MLP.
+  // channel_errors[i] is the error when i · CutSteps::channels channels stay, the last of the
+  // order, for all sizes below f: [⌈f / step⌉]. Descending; the first is that of an empty MLP.
   std::vector<double> channel_errors;
 };
 

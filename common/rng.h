@@ -24,6 +24,7 @@ enum class RandomPurpose : uint32_t {
   kCalibrationSample = 3,
   kSearchSample = 4,
   kBaseline = 5,
+  kAllocation = 6,
 };
 
 // Not thread-safe; cheap to construct.

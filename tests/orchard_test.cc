@@ -30,7 +30,7 @@ struct Perplexities {
 absl::StatusOr<double> Score(Engine* engine, const Subnet& subnet, const TokenSequences& sequences,
                              const ReformedWeights* reformed = nullptr) {
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<SequenceLoss> losses,
-                            engine->Evaluate(subnet, sequences, reformed));
+                            engine->Evaluate(subnet, sequences, {.reformed = reformed}));
   return Perplexity(losses);
 }
 
@@ -72,8 +72,8 @@ absl::StatusOr<Perplexities> RunStages() {
                             engine->Calibrate(calibration_text));
   ESPALIER_ASSIGN_OR_RETURN(const UnitScores scores,
                             engine->Importance(*calibration, spec.importance_damping));
-  ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<EvolutionarySearch> search,
-                            EvolutionarySearch::Create(config, spec, scores));
+  ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<SubnetSearch> search,
+                            MakePaperSearch(config, spec, scores));
   while (!search->Done()) {
     std::vector<double> fitness;
     for (const Candidate& candidate : search->Generation()) {

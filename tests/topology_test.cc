@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "client/testing/results.h"
@@ -21,7 +22,8 @@ using ::testing::HasSubstr;
 
 // Files by name.
 std::map<std::string, std::string> RunOn(int workers, int64_t stages,
-                                         const std::filesystem::path& output, Precision precision) {
+                                         const std::filesystem::path& output, Precision precision,
+                                         SearchMethod method) {
   const TestCluster cluster;
   std::vector<std::unique_ptr<Worker>> attached;
   for (int i = 0; i < workers; ++i) attached.push_back(cluster.AddWorker(Engine::Load));
@@ -29,16 +31,18 @@ std::map<std::string, std::string> RunOn(int workers, int64_t stages,
   JobSpec spec = OrchardJob(output);
   spec.stages = stages;
   spec.precision = precision;
+  spec.method = method;
   const v1::Job job = cluster.Run(spec);
   EXPECT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.error();
   return ReadResult(output);
 }
 
-class TopologyTest : public ::testing::TestWithParam<Precision> {};
+class TopologyTest : public ::testing::TestWithParam<std::tuple<Precision, SearchMethod>> {};
 
 TEST_P(TopologyTest, TheResultDoesNotDependOnIt) {
   const std::filesystem::path folder = FreshFolder();
-  const auto expected = RunOn(1, 1, folder / "one", GetParam());
+  const auto [precision, method] = GetParam();
+  const auto expected = RunOn(1, 1, folder / "one", precision, method);
   ASSERT_GT(expected.size(), 5u);
   struct Topology {
     int workers;
@@ -49,7 +53,7 @@ TEST_P(TopologyTest, TheResultDoesNotDependOnIt) {
     const auto actual =
         RunOn(topology.workers, topology.stages,
               folder / (std::to_string(topology.workers) + "-" + std::to_string(topology.stages)),
-              GetParam());
+              precision, method);
     ASSERT_EQ(actual.size(), expected.size());
     for (const auto& [name, contents] : expected) {
       const auto found = actual.find(name);
@@ -59,18 +63,23 @@ TEST_P(TopologyTest, TheResultDoesNotDependOnIt) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, TopologyTest,
-                         ::testing::Values(Precision::kFloat32, Precision::kBFloat16));
+INSTANTIATE_TEST_SUITE_P(
+    Jobs, TopologyTest,
+    ::testing::Combine(::testing::Values(Precision::kFloat32, Precision::kBFloat16),
+                       ::testing::Values(SearchMethod::kPaper, SearchMethod::kEspalier)));
+
+class TopologyFaultTest : public ::testing::TestWithParam<SearchMethod> {};
 
 // A stage is taken away in the middle of the search, and another one comes.
-TEST(TopologyFaultTest, AStageThatLeavesChangesNothing) {
+TEST_P(TopologyFaultTest, AStageThatLeavesChangesNothing) {
   const std::filesystem::path folder = FreshFolder();
-  const auto expected = RunOn(1, 1, folder / "one", Precision::kFloat32);
+  const auto expected = RunOn(1, 1, folder / "one", Precision::kFloat32, GetParam());
   const TestCluster cluster;
   std::unique_ptr<Worker> first = cluster.AddWorker(Engine::Load);
   const std::unique_ptr<Worker> second = cluster.AddWorker(Engine::Load);
   JobSpec spec = OrchardJob(folder / "disturbed");
   spec.stages = 2;
+  spec.method = GetParam();
   const std::string job = cluster.Submit(spec);
   ASSERT_TRUE(cluster.WaitForPhase(job, v1::JOB_PHASE_SEARCH));
   first.reset();
@@ -83,7 +92,10 @@ TEST(TopologyFaultTest, AStageThatLeavesChangesNothing) {
   }
 }
 
-TEST(TopologyFaultTest, MoreStagesThanLayersAreRefused) {
+INSTANTIATE_TEST_SUITE_P(Jobs, TopologyFaultTest,
+                         ::testing::Values(SearchMethod::kPaper, SearchMethod::kEspalier));
+
+TEST(StagesTest, MoreStagesThanLayersAreRefused) {
   const TestCluster cluster;
   JobSpec spec = OrchardJob(FreshFolder() / "result");
   spec.stages = 1000;

@@ -6,10 +6,10 @@
 namespace espalier {
 
 std::string AnswerContext(const ModelRef& model, const DataSetInfo& sequences,
-                          const std::string& version) {
+                          const std::string& repair, const std::string& version) {
   return Sha256Hex(absl::StrCat(model.hash, "\n", static_cast<int>(model.precision), "\n",
                                 sequences.hash, "\n", sequences.sequence_length, "\n",
-                                sequences.count, "\n", version));
+                                sequences.count, "\n", repair, "\n", version));
 }
 
 AnswerBook::Page AnswerBook::Open(const std::string& context) {

@@ -18,13 +18,14 @@
 
 namespace espalier {
 
-// By Fingerprint, of one context.
+// By WorkItem::subnet, of one context.
 using KnownAnswers = std::unordered_map<std::string, EvaluateResult>;
 
 // What an answer depends on beside the subnet, as the hexadecimal SHA-256 of it: the model's
-// content and precision, the sequences, and the version of the program that computed it.
+// content and precision, the sequences, how the candidates are repaired (empty: not at all), and
+// the version of the program that computed it.
 std::string AnswerContext(const ModelRef& model, const DataSetInfo& sequences,
-                          const std::string& version);
+                          const std::string& repair, const std::string& version);
 
 // Not thread-safe.
 class AnswerBook {

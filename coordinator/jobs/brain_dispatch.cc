@@ -303,14 +303,16 @@ void Brain::ForgetStatistics(const Replica& replica, const JobMachine& job, cons
   const auto* calibrate = std::get_if<CalibrateWork>(&work);
   if (calibrate == nullptr) return;
   for (const auto& [id, other] : active_) {
-    if (other.get() == &job || calibrate->data_set == other->calibration()) continue;
+    if (other.get() == &job || other->SharesStatistics(*calibrate)) continue;
     other->StatisticsGone(replica.key);
   }
 }
 
 void Brain::SendDataSets(const Step& step, AttachedWorker& worker, JobId job, const Work& work) {
   std::vector<std::string> hashes;
-  if (const auto* calibrate = std::get_if<CalibrateWork>(&work)) hashes = {calibrate->data_set};
+  if (const auto* calibrate = std::get_if<CalibrateWork>(&work)) {
+    hashes = {calibrate->data_set, calibrate->predictions};
+  }
   if (const auto* evaluate = std::get_if<EvaluateWork>(&work)) {
     hashes = {evaluate->data_set, evaluate->calibration};
   }

@@ -230,8 +230,9 @@ TEST(BrainSharingTest, AnswersOfOtherModelsTextsAndPrecisionsAreNotKnown) {
   const DataSetInfo text{.hash = "a", .sequence_length = 8, .count = 2};
   const DataSetInfo longer{.hash = "a", .sequence_length = 8, .count = 3};
   const ModelRef model{.path = "/m", .hash = "h"};
-  EXPECT_NE(AnswerContext(model, text, "1"), AnswerContext(model, longer, "1"));
-  EXPECT_NE(AnswerContext(model, text, "1"), AnswerContext(model, text, "2"));
+  EXPECT_NE(AnswerContext(model, text, "", "1"), AnswerContext(model, longer, "", "1"));
+  EXPECT_NE(AnswerContext(model, text, "", "1"), AnswerContext(model, text, "", "2"));
+  EXPECT_NE(AnswerContext(model, text, "", "1"), AnswerContext(model, text, "repaired", "1"));
 }
 
 TEST(BrainSharingTest, AStoredAnswerOfTheWrongFormIsNotUsed) {
@@ -242,7 +243,7 @@ TEST(BrainSharingTest, AStoredAnswerOfTheWrongFormIsNotUsed) {
   const PreparedJob prepared = testing_fakes::Prepared(Spec(1));
   const std::string hash = HashOf(testing_fakes::FakeDigest("/models/tiny", {0, 2}));
   AnswersRecalled recalled;
-  recalled.context = AnswerContext({.path = "/models/tiny", .hash = hash}, prepared.search,
+  recalled.context = AnswerContext({.path = "/models/tiny", .hash = hash}, prepared.search, "",
                                    testing_fakes::kTestVersion);
   const SendTask task = [&] {
     BrainHarness other;

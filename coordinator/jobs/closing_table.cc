@@ -7,7 +7,7 @@
 namespace espalier {
 
 ClosingTable::ClosingTable(const PreparedJob& job)
-    : job_(job), held_out_(!job.spec.eval_text.path.empty()) {}
+    : job_(job), repair_(job.spec.repair()), held_out_(!job.spec.eval_text.path.empty()) {}
 
 void ClosingTable::SetSubnet(Row row, std::shared_ptr<const Subnet> subnet,
                              double search_perplexity) {
@@ -18,6 +18,10 @@ void ClosingTable::SetSubnet(Row row, std::shared_ptr<const Subnet> subnet,
 std::vector<WorkItem> ClosingTable::ReformationItems() {
   std::vector<WorkItem> items;
   AddItems(Row::kReformed, /*on_search=*/true, items);
+  // The search compared repaired candidates by their divergence.
+  if (repair_.method != ReformationMethod::kNone) {
+    AddItems(Row::kSearched, /*on_search=*/true, items);
+  }
   return items;
 }
 
@@ -43,14 +47,17 @@ void ClosingTable::AddItems(Row row, bool on_search, std::vector<WorkItem>& item
     work.data_set = data_set.hash;
     work.first = range.first;
     work.count = range.count;
-    if (row == Row::kReformed) {
-      work.reformation = job_.spec.reformation;
-      work.calibration = job_.calibration.hash;
+    if (row != Row::kDense) {
+      work.reformation = row == Row::kReformed ? job_.spec.reformation : repair_;
+      if (work.reformation.method != ReformationMethod::kNone) {
+        work.calibration = job_.calibration.hash;
+      }
     }
+    const bool needs_calibration = !work.calibration.empty();
     items.push_back({.work = std::move(work),
                      .index = static_cast<int64_t>(Index(row)) * 2 + (on_search ? 1 : 0),
                      .units = range.count,
-                     .needs_calibration = row == Row::kReformed});
+                     .needs_calibration = needs_calibration});
   }
 }
 

@@ -26,7 +26,8 @@ class ClosingTable {
   void SetSubnet(Row row, std::shared_ptr<const Subnet> subnet, double search_perplexity);
   const std::shared_ptr<const Subnet>& subnet(Row row) const { return rows_[Index(row)].subnet; }
 
-  // The reformed model on the search sequences.
+  // The reformed model on the search sequences, and the searched one if the search measured
+  // divergences only.
   std::vector<WorkItem> ReformationItems();
   // Everything else; with `reformed` false the fourth row is the third.
   std::vector<WorkItem> EvaluationItems(bool reformed);
@@ -49,6 +50,7 @@ class ClosingTable {
   void AddItems(Row row, bool on_search, std::vector<WorkItem>& items);
 
   PreparedJob job_;
+  ReformationSpec repair_;  // of all rows between the dense and the reformed one
   bool held_out_ = false;
   std::array<RowState, 4> rows_;
 };

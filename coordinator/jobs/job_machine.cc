@@ -206,7 +206,12 @@ void JobMachine::LoadLost(const Step& step, const Replica& replica, const std::s
 }
 
 void JobMachine::OpenAnswers(const Step& step) {
-  context_ = AnswerContext(model(), job_->search, surroundings_.version);
+  // Candidates that are repaired depend on the calibration too.
+  std::string repair;
+  if (Repairs()) {
+    repair = absl::StrCat(job_->calibration.hash, " ", job_->spec.reformation.damping);
+  }
+  context_ = AnswerContext(model(), job_->search, repair, surroundings_.version);
   AnswerBook::Page page = surroundings_.answers->Open(context_);
   known_ = std::move(page.answers);
   if (page.fresh) step.actions->push_back(RecallAnswers{.context = context_});

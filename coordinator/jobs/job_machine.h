@@ -114,8 +114,8 @@ class JobMachine {
   void StatisticsGone(ReplicaKey replica) {
     holders_.SetStatistics(replica, ModelHolders::Statistics::kNone);
   }
-  // What its statistics are made of; empty before the job is prepared.
-  std::string calibration() const { return job_.has_value() ? job_->calibration.hash : ""; }
+  // Whether a replica that does this has the job's statistics. Not before the job is prepared.
+  bool SharesStatistics(const CalibrateWork& work) const;
 
  private:
   void EnterPhase(const Step& step, JobPhase phase, int64_t total, const std::string& unit,
@@ -138,8 +138,10 @@ class JobMachine {
   const EvaluateResult* Known(const WorkItem& item) const;
 
   void StartCalibration(const Step& step, const std::string& worker);
+  CalibrateWork Calibration() const;
   absl::Status AcceptScores(const Step& step, const CalibrateResult& result);
-  void StartSearch(const Step& step, const UnitScores& scores);
+  void StartSearch(const Step& step, const CalibrateResult& statistics);
+  int64_t SearchTotal() const;
   void NextGeneration(const Step& step);
   bool DrawCandidate();
   void QueueCandidate();
@@ -160,6 +162,7 @@ class JobMachine {
   void FinishExport(const Step& step, TaskId task);
   std::shared_ptr<const ResultView> BuildResult(TimeMs now) const;
   bool Reforms() const;
+  bool Repairs() const { return job_->spec.repair().method != ReformationMethod::kNone; }
 
   JobReporter reporter_;
   const JobSurroundings surroundings_;
@@ -174,7 +177,7 @@ class JobMachine {
   size_t replayed_ = 0;                // entries of it
   std::optional<PreparedJob> job_;
 
-  std::unique_ptr<EvolutionarySearch> search_;
+  std::unique_ptr<SubnetSearch> search_;
   GenerationBoard board_;
   bool drawing_ = false;    // the generation may have more candidates than were drawn
   int64_t candidates_ = 0;  // scored so far

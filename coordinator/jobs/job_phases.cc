@@ -16,6 +16,27 @@ namespace {
 constexpr int64_t kExportUnits = 100;  // percent
 constexpr int64_t kUploadUnits = 90;   // of which the worker's part
 
+// The ranking with its masks cut to the model's sizes.
+absl::Status CheckRanking(const ModelConfig& config, Ranking* ranking) {
+  if (std::ssize(ranking->layers) != config.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("a ranking of ", ranking->layers.size(),
+                                                   " layers for a model of ", config.num_layers));
+  }
+  for (size_t l = 0; l < ranking->layers.size(); ++l) {
+    for (AttentionCut& cut : ranking->layers[l].attention) {
+      for (Bitmask& mask : cut.masks) {
+        absl::StatusOr<Bitmask> fitting = Bitmask::FromBytes(config.pairs(), mask.bytes());
+        if (!fitting.ok()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("a cut of layer ", l, "'s attention: ", fitting.status().message()));
+        }
+        mask = *std::move(fitting);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 bool IsScore(double score) { return std::isfinite(score) && score >= 0; }
 
 absl::Status CheckScores(const UnitScores& scores, const ModelConfig& config) {
@@ -51,24 +72,43 @@ void JobMachine::StartCalibration(const Step& step, const std::string& worker) {
   queue_.PushBack(CalibrationItem());
 }
 
+CalibrateWork JobMachine::Calibration() const {
+  CalibrateWork work{.data_set = job_->calibration.hash, .damping = job_->spec.importance_damping};
+  if (job_->spec.method == SearchMethod::kEspalier) {
+    work.steps = CutSteps{.channels = job_->spec.align_mlp,
+                          .pairs = std::max<int64_t>(1, job_->spec.align_head_dim / 2)};
+    work.predictions = job_->search.hash;
+  }
+  return work;
+}
+
 WorkItem JobMachine::CalibrationItem() const {
-  return {.work = CalibrateWork{.data_set = job_->calibration.hash,
-                                .damping = job_->spec.importance_damping},
-          .units = job_->calibration.count};
+  return {.work = Calibration(), .units = job_->calibration.count};
+}
+
+bool JobMachine::SharesStatistics(const CalibrateWork& work) const {
+  if (!job_.has_value()) return false;
+  const CalibrateWork own = Calibration();
+  return work.data_set == own.data_set &&
+         (own.predictions.empty() || work.predictions == own.predictions);
 }
 
 absl::Status JobMachine::AcceptScores(const Step& step, const CalibrateResult& result) {
   ESPALIER_RETURN_IF_ERROR(CheckScores(result.scores, job_->config));
+  CalibrateResult statistics = result;
+  if (job_->spec.method == SearchMethod::kEspalier) {
+    ESPALIER_RETURN_IF_ERROR(CheckRanking(job_->config, &statistics.ranking));
+  }
   reporter_.AddDone(job_->calibration.count);
-  StartSearch(step, result.scores);
+  StartSearch(step, statistics);
   return absl::OkStatus();
 }
 
 // ---- INITIALIZE and SEARCH ----
 
-void JobMachine::StartSearch(const Step& step, const UnitScores& scores) {
-  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> search =
-      surroundings_.searches->Create(job_->config, job_->spec, scores);
+void JobMachine::StartSearch(const Step& step, const CalibrateResult& statistics) {
+  absl::StatusOr<std::unique_ptr<SubnetSearch>> search = surroundings_.searches->Create(
+      job_->config, job_->spec, statistics.scores, statistics.ranking);
   if (!search.ok()) return Fail(step, std::string(search.status().message()));
   search_ = *std::move(search);
   NextGeneration(step);
@@ -81,7 +121,17 @@ void JobMachine::NextGeneration(const Step& step) {
   QueueCandidate();  // drawn by the search already
   const int64_t generation = search_->Drawn().front().id.generation;
   reporter_.SetGeneration(generation);
-  if (generation == 0) EnterPhase(step, JobPhase::kInitialize, 1, "candidates", "");
+  if (generation == 0) {
+    EnterPhase(step, JobPhase::kInitialize, search_->sensitivities() + 1, "candidates", "");
+  }
+}
+
+int64_t JobMachine::SearchTotal() const {
+  if (job_->spec.method == SearchMethod::kPaper) {
+    return job_->spec.search.generations * job_->spec.search.population();
+  }
+  const AllocationSpec& spec = job_->spec.allocation;
+  return 1 + spec.generations * (spec.offspring + spec.finalists + 1);
 }
 
 // Others are drawn when a replica wants one. False when the generation has no more.
@@ -94,31 +144,52 @@ bool JobMachine::DrawCandidate() {
 
 // The one that was drawn last.
 void JobMachine::QueueCandidate() {
+  const Candidate& candidate = search_->Drawn().back();
   EvaluateWork work;
-  work.subnet = std::make_shared<const Subnet>(search_->Drawn().back().subnet);
+  work.subnet = std::make_shared<const Subnet>(candidate.subnet);
   work.data_set = job_->search.hash;
   work.count = job_->search.count;
+  std::string name = candidate.fingerprint;
+  if (candidate.window.count > 0) {
+    work.first = candidate.window.first;
+    work.count = candidate.window.count;
+    absl::StrAppend(&name, "@", work.first, "+", work.count);
+  }
+  if (Repairs()) {
+    work.reformation = job_->spec.repair();
+    work.calibration = job_->calibration.hash;
+    work.divergence = true;
+  }
   board_.Expect();
   queue_.PushBack({.work = std::move(work),
                    .index = std::ssize(search_->Drawn()) - 1,
-                   .subnet = search_->Drawn().back().fingerprint});
+                   .subnet = std::move(name),
+                   .needs_calibration = Repairs()});
 }
 
 absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
                                          const EvaluateResult& result) {
   const auto& work = std::get<EvaluateWork>(item.work);
   ESPALIER_RETURN_IF_ERROR(CheckEvaluation(result, work, job_->search.sequence_length));
-  const double fitness = PerplexityOf(result.nll_sums, result.predictions_per_sequence);
+  const double perplexity = PerplexityOf(result.nll_sums, result.predictions_per_sequence);
+  const double fitness =
+      work.divergence ? DivergenceOf(result.kl_sums, result.predictions_per_sequence) : perplexity;
   if (known_->emplace(item.subnet, result).second) {
     step.actions->push_back(
         RecordAnswer{.context = context_, .subnet = item.subnet, .answer = result});
   }
   board_.Score(item.index, fitness);
   const double ratio = ParameterRatio(*work.subnet, job_->config);
-  reporter_.ImproveBest(fitness, ratio);
+  // Perplexities on different windows cannot be compared: the one of the latest parent shows.
+  const Candidate& candidate = search_->Drawn()[item.index];
+  if (candidate.window == SequenceWindow{}) {
+    reporter_.ImproveBest(perplexity, ratio);
+  } else if (candidate.origin == Origin::kInitial || candidate.origin == Origin::kFinalist) {
+    if (candidate.id.slot == 0) reporter_.SetBest(perplexity, ratio);
+  }
   CandidateSettled(
       step, item.index,
-      absl::StrFormat("initial subnet: perplexity %.4f at ratio %.4f", fitness, ratio));
+      absl::StrFormat("initial subnet: perplexity %.4f at ratio %.4f", perplexity, ratio));
   return absl::OkStatus();
 }
 
@@ -136,14 +207,13 @@ void JobMachine::CandidateSettled(const Step& step, int64_t index,
   board_.SetLine(index,
                  PopulationLogLine(search_->Drawn()[index], board_.fitness()[index], job_->config));
   search_->Scored(static_cast<size_t>(index), board_.fitness()[index]);
-  if (view().progress.phase == JobPhase::kSearch) {
+  const Origin origin = search_->Drawn()[index].origin;
+  if (view().progress.phase == JobPhase::kSearch || origin == Origin::kSensitivity) {
     reporter_.AddDone(1);
-  } else if (index == 0) {
+  } else if (origin == Origin::kInitial) {
     // The initial architecture is known; the rest of its generation counts as search already.
-    const SearchSpec& search = job_->spec.search;
     reporter_.AddDone(1);
-    EnterPhase(step, JobPhase::kSearch, search.generations * search.population(), "candidates",
-               initial_message);
+    EnterPhase(step, JobPhase::kSearch, SearchTotal(), "candidates", initial_message);
     reporter_.AddDone(board_.settled());
   }
   if (board_.Complete() && !DrawCandidate()) SettleGeneration(step);
@@ -158,17 +228,21 @@ void JobMachine::SettleGeneration(const Step& step) {
   const int64_t generation = candidates.front().id.generation;
   step.actions->push_back(
       AppendPopulation{.job = view().id, .lines = absl::StrJoin(board_.lines(), "")});
+  const Origin origin = candidates.front().origin;
   candidates_ += static_cast<int64_t>(candidates.size());
-  if (generation == 0) {
+  if (origin == Origin::kInitial) {
+    // A divergence is no perplexity: that is measured at the end.
     table_.SetSubnet(Row::kInitial, std::make_shared<const Subnet>(search_->initial()),
-                     board_.fitness().front());
+                     Repairs() ? 0 : board_.fitness().front());
   }
   const absl::Status status = search_->Report(board_.fitness());
   if (!status.ok()) return Fail(step, std::string(status.message()));
-  const ScoredCandidate& best = search_->best();
-  reporter_.Message(
-      step, absl::StrFormat("generation %d: best perplexity %.4f at ratio %.4f", generation,
-                            best.fitness, ParameterRatio(best.candidate.subnet, job_->config)));
+  if (origin != Origin::kSensitivity && origin != Origin::kOffspring) {
+    const ScoredCandidate& best = search_->best();
+    reporter_.Message(step, absl::StrFormat("generation %d: best %s %.4f at ratio %.4f", generation,
+                                            Repairs() ? "divergence" : "perplexity", best.fitness,
+                                            ParameterRatio(best.candidate.subnet, job_->config)));
+  }
   NextGeneration(step);
 }
 
@@ -187,8 +261,9 @@ void JobMachine::StartReformation(const Step& step) {
         "for a higher ratio");
   }
   const auto subnet = std::make_shared<const Subnet>(best.candidate.subnet);
-  table_.SetSubnet(Row::kSearched, subnet, best.fitness);
-  table_.SetSubnet(Row::kReformed, subnet, best.fitness);
+  const double perplexity = Repairs() ? 0 : best.fitness;
+  table_.SetSubnet(Row::kSearched, subnet, perplexity);
+  table_.SetSubnet(Row::kReformed, subnet, perplexity);
   if (!Reforms()) {
     EnterPhase(step, JobPhase::kReform, 0, "layers", "reformation: none asked for");
     return StartEvaluation(step);

@@ -91,9 +91,14 @@ void JobReporter::SetTotal(int64_t total) {
 }
 
 void JobReporter::ImproveBest(double perplexity, double ratio) {
+  const ProgressView& progress = view_.progress;
+  if (progress.best_perplexity > 0 && perplexity >= progress.best_perplexity) return;
+  SetBest(perplexity, ratio);
+}
+
+void JobReporter::SetBest(double perplexity, double ratio) {
   ProgressView& progress = view_.progress;
   if (!std::isfinite(perplexity)) return;
-  if (progress.best_perplexity > 0 && perplexity >= progress.best_perplexity) return;
   progress.best_perplexity = perplexity;
   progress.ratio = ratio;
   changed_ = true;

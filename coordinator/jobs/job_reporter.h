@@ -39,6 +39,7 @@ class JobReporter {
   void SetTotal(int64_t total);
   void SetGeneration(int64_t generation) { view_.progress.generation = generation; }
   void ImproveBest(double perplexity, double ratio);  // ignored unless it is better
+  void SetBest(double perplexity, double ratio);
 
   // Whether it is time for an event of mere progress.
   bool MayPublishProgress(TimeMs now) const { return throttle_.Ready(now); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 
@@ -20,6 +21,11 @@ absl::Status CheckEvaluation(const EvaluateResult& result, const EvaluateWork& w
         absl::StrCat("sequences of ", sequence_length, " tokens have ", sequence_length - 1,
                      " predictions each, the answer says ", result.predictions_per_sequence));
   }
+  if (work.divergence && std::ssize(result.kl_sums) != work.count) {
+    return absl::InvalidArgumentError(absl::StrCat("an evaluation of ", work.count,
+                                                   " sequences was answered with divergences of ",
+                                                   result.kl_sums.size()));
+  }
   for (const double nll : result.nll_sums) {
     if (nll < 0) {
       return absl::InvalidArgumentError(
@@ -34,6 +40,13 @@ double PerplexityOf(const std::vector<double>& nll_sums, int64_t predictions_per
   for (const double nll : nll_sums) sum += nll / static_cast<double>(predictions_per_sequence);
   const double perplexity = std::exp(sum / static_cast<double>(nll_sums.size()));
   return std::isnan(perplexity) ? std::numeric_limits<double>::infinity() : perplexity;
+}
+
+double DivergenceOf(const std::vector<double>& kl_sums, int64_t predictions_per_sequence) {
+  const double sum = std::accumulate(kl_sums.begin(), kl_sums.end(), 0.0);
+  const double mean =
+      sum / (static_cast<double>(kl_sums.size()) * static_cast<double>(predictions_per_sequence));
+  return std::isfinite(mean) ? mean : std::numeric_limits<double>::infinity();
 }
 
 Losses::Losses(const DataSetInfo& data_set)

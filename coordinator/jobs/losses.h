@@ -19,6 +19,9 @@ absl::Status CheckEvaluation(const EvaluateResult& result, const EvaluateWork& w
 // a subnet whose loss is no number is as bad as can be.
 double PerplexityOf(const std::vector<double>& nll_sums, int64_t predictions_per_sequence);
 
+// Mean divergence per prediction, in nats; +infinity when it is not a finite number.
+double DivergenceOf(const std::vector<double>& kl_sums, int64_t predictions_per_sequence);
+
 class Losses {
  public:
   Losses() = default;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "coordinator/search/allocation_search.h"
 #include "coordinator/search/search.h"
 
 namespace espalier {
@@ -12,17 +13,22 @@ namespace espalier {
 class SearchFactory {
  public:
   virtual ~SearchFactory() = default;
-  // As EvolutionarySearch::Create.
-  virtual absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(
-      const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const = 0;
+  // `ranking` is empty unless the specification's method needs one.
+  virtual absl::StatusOr<std::unique_ptr<SubnetSearch>> Create(const ModelConfig& config,
+                                                               const JobSpec& spec,
+                                                               const UnitScores& scores,
+                                                               const Ranking& ranking) const = 0;
 };
 
-// EvolutionarySearch::Create itself.
-class EvolutionarySearchFactory : public SearchFactory {
+// The real ones.
+class SubnetSearchFactory : public SearchFactory {
  public:
-  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(
-      const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const override {
-    return EvolutionarySearch::Create(config, spec, scores);
+  absl::StatusOr<std::unique_ptr<SubnetSearch>> Create(const ModelConfig& config,
+                                                       const JobSpec& spec,
+                                                       const UnitScores& scores,
+                                                       const Ranking& ranking) const override {
+    return spec.method == SearchMethod::kPaper ? MakePaperSearch(config, spec, scores)
+                                               : MakeAllocationSearch(config, spec, ranking);
   }
 };
 

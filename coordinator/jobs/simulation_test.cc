@@ -89,6 +89,36 @@ TEST_P(FaultySimulationTest, ResultsAreThoseOfAQuietRun) {
   ExpectMoreThan(500, faults);
 }
 
+// The search with windows and repaired candidates, on whole models and in two stages, with a
+// coordinator that dies.
+TEST_P(FaultySimulationTest, AllocationsAreThoseOfAQuietRun) {
+  const SimulationResult quiet =
+      testing_fakes::Simulate({.seed = 0, .workers = 1, .jobs = 2, .allocation = true});
+  ASSERT_THAT(quiet.violations, IsEmpty());
+  for (const SimulatedJob& job : quiet.jobs) {
+    ASSERT_EQ(job.state, JobState::kSucceeded) << job.error;
+    EXPECT_THAT(job.population, ::testing::HasSubstr("\"sensitivity\""));
+    EXPECT_THAT(job.population, ::testing::HasSubstr("\"finalist\""));
+  }
+  uint64_t faults = 0;
+  for (uint64_t seed = first_; seed < end_; ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 2, .allocation = true};
+    options.stages = 1 + static_cast<int>(seed % 2);
+    options.workers = static_cast<int>(options.stages + seed % 4);
+    options.fault_rate = 0.01 * static_cast<double>(seed % 7);
+    options.crash_rate = 0.002 * static_cast<double>(seed % 3);
+    const SimulationResult run = testing_fakes::Simulate(options);
+    faults += run.faults;
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
+      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
+      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
+      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
+    }
+  }
+  ExpectMoreThan(200, faults);
+}
+
 // A cancelled job ends as such (unless it was faster), and the other one is not disturbed.
 TEST_P(FaultySimulationTest, ACancelledJobDisturbsNoOther) {
   const SimulationResult quiet = Quiet(1, 2);

@@ -14,6 +14,12 @@ absl::Status Merge(const CalibrateResult& part, const StageRange& range, bool /*
         absl::StrCat("scores of ", layers.size(), " layers from a stage of ", range.count));
   }
   whole->scores.layers.insert(whole->scores.layers.end(), layers.begin(), layers.end());
+  const std::vector<LayerRanking>& ranking = part.ranking.layers;
+  if (!ranking.empty() && std::ssize(ranking) != range.count) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a ranking of ", ranking.size(), " layers from a stage of ", range.count));
+  }
+  whole->ranking.layers.insert(whole->ranking.layers.end(), ranking.begin(), ranking.end());
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -18,6 +19,7 @@
 #include "common/job_spec.h"
 #include "common/model_config.h"
 #include "common/model_digest.h"
+#include "common/ranking.h"
 #include "common/stage.h"
 #include "common/subnet.h"
 
@@ -40,6 +42,8 @@ struct LoadWork {};
 struct CalibrateWork {
   std::string data_set;  // hash
   double damping = 0;
+  std::optional<CutSteps> steps{};  // set: rank the units too
+  std::string predictions{};  // data set to keep the dense model's predictions on; empty: none
 };
 
 // The loss of `subnet` on the sequences [first, first + count) of a data set.
@@ -50,6 +54,7 @@ struct EvaluateWork {
   int64_t count = 0;
   ReformationSpec reformation{.method = ReformationMethod::kNone};
   std::string calibration;  // data set of the reformation
+  bool divergence = false;  // from the dense model's predictions, too
 };
 
 struct ReformWork {
@@ -84,11 +89,13 @@ struct LoadResult {
 
 struct CalibrateResult {
   UnitScores scores;
+  Ranking ranking{};  // empty unless asked for
 };
 
 struct EvaluateResult {
   std::vector<double> nll_sums;  // per sequence
   int64_t predictions_per_sequence = 0;
+  std::vector<double> kl_sums{};  // per sequence; empty unless asked for
 };
 
 // Relative error of one linear on the calibration data, with inherited and with reformed weights.

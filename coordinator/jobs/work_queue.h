@@ -17,7 +17,7 @@ struct WorkItem {
   Work work;
   int64_t index = 0;     // what the job knows it by: a candidate's slot, a measurement, …
   int64_t units = 1;     // of the phase's progress
-  std::string subnet{};  // a candidate's Fingerprint
+  std::string subnet{};  // a candidate's Fingerprint, with its window if it has one
   // Needs the calibration statistics: goes to a replica that has them, while there is one (but when
   // that failed, to any other, which has to compute them first).
   bool needs_calibration = false;

@@ -1,11 +1,35 @@
 #include "coordinator/search/population.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace espalier::search {
+
+absl::Status CheckFitness(const std::vector<Candidate>& candidates,
+                          const std::vector<double>& fitness) {
+  if (candidates.empty()) {
+    return absl::FailedPreconditionError("the search is done: nothing to report");
+  }
+  const int64_t generation = candidates.front().id.generation;
+  if (fitness.size() != candidates.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("generation ", generation, " has ",
+                                                   candidates.size(), " candidates, got ",
+                                                   fitness.size(), " fitness values"));
+  }
+  for (size_t i = 0; i < fitness.size(); ++i) {
+    // Minus infinity would stay the best for ever; plus infinity is a candidate that failed.
+    if (!std::isnan(fitness[i]) && fitness[i] > -HUGE_VAL) continue;
+    return absl::InvalidArgumentError(absl::StrCat("generation ", generation, ", slot ", i,
+                                                   ": fitness is ", fitness[i],
+                                                   "; report a failed candidate as plus infinity"));
+  }
+  return absl::OkStatus();
+}
 
 void Population::Add(std::vector<Candidate> candidates, const std::vector<double>& fitness) {
   for (size_t i = 0; i < candidates.size(); ++i) {

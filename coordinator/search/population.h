@@ -11,9 +11,15 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "coordinator/search/search.h"
 
 namespace espalier::search {
+
+// Whether `fitness` can be what a generation's candidates scored: one number each, neither NaN nor
+// minus infinity. FAILED_PRECONDITION without candidates: the search is done.
+absl::Status CheckFitness(const std::vector<Candidate>& candidates,
+                          const std::vector<double>& fitness);
 
 // Not thread-safe.
 class Population {

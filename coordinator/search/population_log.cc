@@ -23,6 +23,12 @@ std::string Parents(const std::vector<CandidateId>& parents) {
   });
 }
 
+// Nothing for the default: the log of a search without windows has no such key.
+std::string Window(const SequenceWindow& window) {
+  if (window == SequenceWindow{}) return "";
+  return absl::StrCat(",\"window\":[", window.first, ",", window.count, "]");
+}
+
 }  // namespace
 
 // Written by hand: all values are numbers or of fixed alphabets, so that nothing needs escaping.
@@ -38,14 +44,14 @@ std::string PopulationLogLine(const Candidate& candidate, double fitness,
   const int64_t parameters = CountParameters(candidate.subnet, config);
   const double ratio =
       static_cast<double>(parameters) / static_cast<double>(DenseParameters(config));
-  return absl::StrCat("{\"generation\":", candidate.id.generation, ",\"slot\":", candidate.id.slot,
-                      ",\"origin\":\"", std::string(OriginName(candidate.origin)),
-                      "\",\"parents\":[", Parents(candidate.parents),
-                      "],\"parameters\":", parameters, ",\"ratio\":", Shortest(ratio),
-                      ",\"fitness\":", std::isfinite(fitness) ? Shortest(fitness) : "null",
-                      ",\"fingerprint\":\"", candidate.fingerprint, "\",\"pairs\":[",
-                      absl::StrJoin(candidate.subnet.layers, ",", append_pairs), "],\"channels\":[",
-                      absl::StrJoin(candidate.subnet.layers, ",", append_channels), "]}\n");
+  return absl::StrCat(
+      "{\"generation\":", candidate.id.generation, ",\"slot\":", candidate.id.slot,
+      ",\"origin\":\"", std::string(OriginName(candidate.origin)), "\",\"parents\":[",
+      Parents(candidate.parents), "],\"parameters\":", parameters, ",\"ratio\":", Shortest(ratio),
+      ",\"fitness\":", std::isfinite(fitness) ? Shortest(fitness) : "null",
+      Window(candidate.window), ",\"fingerprint\":\"", candidate.fingerprint, "\",\"pairs\":[",
+      absl::StrJoin(candidate.subnet.layers, ",", append_pairs), "],\"channels\":[",
+      absl::StrJoin(candidate.subnet.layers, ",", append_channels), "]}\n");
 }
 
 }  // namespace espalier

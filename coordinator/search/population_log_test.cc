@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "coordinator/search/test_models.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
@@ -30,6 +31,19 @@ TEST(PopulationLogTest, HasExactlyTheseBytes) {
             "{\"generation\":3,\"slot\":7,\"origin\":\"crossover\",\"parents\":[[2,5],[0,0]],"
             "\"parameters\":2288,\"ratio\":0.6761229314420804,\"fitness\":8.25,"
             "\"fingerprint\":\"c0ffee\",\"pairs\":[8,0,8],\"channels\":[12,0,11]}\n");
+}
+
+TEST(PopulationLogTest, HasTheWindowOfACandidateThatIsNotScoredOnAllSequences) {
+  const ModelConfig config = search::TinyModel();
+  Candidate candidate = ExampleCandidate(config);
+  candidate.window = {.first = 2, .count = 1};
+  EXPECT_THAT(PopulationLogLine(candidate, 8.25, config),
+              ::testing::HasSubstr("\"fitness\":8.25,\"window\":[2,1],\"fingerprint\""));
+  candidate.window = {.first = 0, .count = 3};
+  EXPECT_THAT(PopulationLogLine(candidate, 8.25, config), ::testing::HasSubstr("[0,3]"));
+  candidate.window = {};
+  EXPECT_THAT(PopulationLogLine(candidate, 8.25, config),
+              ::testing::Not(::testing::HasSubstr("window")));
 }
 
 TEST(PopulationLogTest, FitnessReadsBackToTheSameDouble) {

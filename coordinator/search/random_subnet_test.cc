@@ -17,7 +17,7 @@ TEST(RandomSubnetTest, IsLegalAndHasTheSizesOfTheInitialArchitecture) {
     const auto subnet = RandomSubnet(config, spec, 3);
     ASSERT_TRUE(subnet.ok()) << subnet.status();
     EXPECT_EQ(WhyIllegal(*subnet, config, spec), "");
-    const auto search = EvolutionarySearch::Create(config, spec, RandomScores(config, 1));
+    const auto search = MakePaperSearch(config, spec, RandomScores(config, 1));
     ASSERT_TRUE(search.ok()) << search.status();
     EXPECT_EQ(CountParameters(*subnet, config), CountParameters((*search)->initial(), config));
     for (size_t l = 0; l < subnet->layers.size(); ++l) {

@@ -1,7 +1,6 @@
 #include "coordinator/search/search.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -46,10 +45,10 @@ struct Offspring {
   std::vector<CandidateId> parents;
 };
 
-class EvolutionarySearchImpl : public EvolutionarySearch {
+class PaperSearch final : public SubnetSearch {
  public:
-  EvolutionarySearchImpl(std::unique_ptr<const SearchSpace> space, const JobSpec& spec,
-                         const UnitScores& scores)
+  PaperSearch(std::unique_ptr<const SearchSpace> space, const JobSpec& spec,
+              const UnitScores& scores)
       : space_(std::move(space)),
         spec_(spec.search),
         seed_(spec.seed),
@@ -90,7 +89,7 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
 
   absl::Status Report(const std::vector<double>& fitness) override {
     Generation();
-    ESPALIER_RETURN_IF_ERROR(CheckFitness(fitness));
+    ESPALIER_RETURN_IF_ERROR(search::CheckFitness(candidates_, fitness));
     population_.Add(std::exchange(candidates_, {}), fitness);
     ++generation_;
     slot_ = 0;
@@ -100,23 +99,6 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
   }
 
  private:
-  absl::Status CheckFitness(const std::vector<double>& fitness) const {
-    if (Done()) return absl::FailedPreconditionError("the search is done: nothing to report");
-    if (fitness.size() != candidates_.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("generation ", generation_, " has ",
-                                                     candidates_.size(), " candidates, got ",
-                                                     fitness.size(), " fitness values"));
-    }
-    for (size_t i = 0; i < fitness.size(); ++i) {
-      // Minus infinity would stay the best for ever; plus infinity is a candidate that failed.
-      if (!std::isnan(fitness[i]) && fitness[i] > -HUGE_VAL) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("generation ", generation_, ", slot ", i, ": fitness is ", fitness[i],
-                       "; report a failed candidate as plus infinity"));
-    }
-    return absl::OkStatus();
-  }
-
   Origin SlotOrigin(int64_t slot) const {
     if (generation_ == 0) return slot == 0 ? Origin::kInitial : Origin::kInitialMutation;
     if (slot < spec_.mutations) return Origin::kMutation;
@@ -169,6 +151,10 @@ class EvolutionarySearchImpl : public EvolutionarySearch {
         return DrawMutation(random);
       case Origin::kCrossover:
         return DrawCrossover(random);
+      case Origin::kSensitivity:
+      case Origin::kOffspring:
+      case Origin::kFinalist:
+        break;  // of another search
     }
     return {};
   }
@@ -218,17 +204,24 @@ std::string_view OriginName(Origin origin) {
       return "mutation";
     case Origin::kCrossover:
       return "crossover";
+    case Origin::kSensitivity:
+      return "sensitivity";
+    case Origin::kOffspring:
+      return "offspring";
+    case Origin::kFinalist:
+      return "finalist";
   }
   return "unknown";
 }
 
-absl::StatusOr<std::unique_ptr<EvolutionarySearch>> EvolutionarySearch::Create(
-    const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) {
+absl::StatusOr<std::unique_ptr<SubnetSearch>> MakePaperSearch(const ModelConfig& config,
+                                                              const JobSpec& spec,
+                                                              const UnitScores& scores) {
   ESPALIER_RETURN_IF_ERROR(CheckCounts(spec.search));
   ESPALIER_RETURN_IF_ERROR(search::CheckUnitScores(scores, config));
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<const SearchSpace> space,
                             SearchSpace::Create(config, spec));
-  return std::make_unique<EvolutionarySearchImpl>(std::move(space), spec, scores);
+  return std::make_unique<PaperSearch>(std::move(space), spec, scores);
 }
 
 }  // namespace espalier

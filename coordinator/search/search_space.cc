@@ -41,21 +41,6 @@ absl::Status CheckSpec(const ModelConfig& config, const JobSpec& spec) {
   return CheckPositive("search.min_layers", spec.search.min_layers, config.num_layers);
 }
 
-// Parameter counts whose ratio, as a double, lies in [γ − tolerance, γ]: corrected by single steps,
-// since a product may round across the boundary.
-ParameterRange LegalRange(const JobSpec& spec, int64_t dense) {
-  const auto ratio = [&](int64_t n) { return static_cast<double>(n) / static_cast<double>(dense); };
-  const double highest = spec.ratio;
-  const double lowest = spec.ratio - spec.tolerance;
-  ParameterRange range{.low = static_cast<int64_t>(lowest * static_cast<double>(dense)),
-                       .high = static_cast<int64_t>(highest * static_cast<double>(dense))};
-  while (ratio(range.high) > highest) --range.high;
-  while (ratio(range.high + 1) <= highest) ++range.high;
-  while (ratio(range.low) < lowest) ++range.low;
-  while (ratio(range.low - 1) >= lowest) --range.low;
-  return range;
-}
-
 ModuleSpace AttentionSpace(const ModelConfig& config, const JobSpec& spec) {
   return ModuleSpace({.masks = config.num_kv_heads,
                       .units = config.pairs(),
@@ -75,6 +60,21 @@ ModuleSpace MlpSpace(const ModelConfig& config, const JobSpec& spec) {
 }
 
 }  // namespace
+
+// Corrected by single steps, since a product may round across the boundary: what counts is the
+// ratio as a double.
+ParameterRange LegalRange(const JobSpec& spec, int64_t dense) {
+  const auto ratio = [&](int64_t n) { return static_cast<double>(n) / static_cast<double>(dense); };
+  const double highest = spec.ratio;
+  const double lowest = spec.ratio - spec.tolerance;
+  ParameterRange range{.low = static_cast<int64_t>(lowest * static_cast<double>(dense)),
+                       .high = static_cast<int64_t>(highest * static_cast<double>(dense))};
+  while (ratio(range.high) > highest) --range.high;
+  while (ratio(range.high + 1) <= highest) ++range.high;
+  while (ratio(range.low) < lowest) ++range.low;
+  while (ratio(range.low - 1) >= lowest) --range.low;
+  return range;
+}
 
 int64_t PresentLayers(const Levels& levels) {
   return std::count_if(levels.begin(), levels.end(),

@@ -33,6 +33,9 @@ using Levels = std::vector<LayerLevels>;  // [L]
 int64_t PresentLayers(const Levels& levels);
 std::vector<int64_t> LayersWhere(const Levels& levels, bool present);
 
+// Parameter counts whose ratio to `dense` lies in [γ − tolerance, γ].
+ParameterRange LegalRange(const JobSpec& spec, int64_t dense);
+
 // Thread-safe.
 class SearchSpace {
  public:

@@ -26,9 +26,9 @@ using ::testing::HasSubstr;
 
 using Generations = std::vector<std::vector<Candidate>>;
 
-std::unique_ptr<EvolutionarySearch> MustCreate(const ModelConfig& config, const JobSpec& spec,
-                                               const UnitScores& scores) {
-  auto search = EvolutionarySearch::Create(config, spec, scores);
+std::unique_ptr<SubnetSearch> MustCreate(const ModelConfig& config, const JobSpec& spec,
+                                         const UnitScores& scores) {
+  auto search = MakePaperSearch(config, spec, scores);
   EXPECT_TRUE(search.ok()) << search.status();
   return search.ok() ? *std::move(search) : nullptr;
 }
@@ -76,7 +76,7 @@ class FakeModel {
   UnitScores worth_;
 };
 
-Generations RunSearch(EvolutionarySearch& search, const FakeModel& model) {
+Generations RunSearch(SubnetSearch& search, const FakeModel& model) {
   Generations generations;
   while (!search.Done()) {
     generations.push_back(search.Generation());
@@ -108,7 +108,7 @@ void CheckGenerations(const Generations& generations, const ModelConfig& config,
   }
 }
 
-TEST(EvolutionarySearchTest, EveryCandidateIsLegalAndNewOnRandomModels) {
+TEST(PaperSearchTest, EveryCandidateIsLegalAndNewOnRandomModels) {
   RandomStream random(11, RandomPurpose::kTest, 0, 0);
   int searched = 0;
   for (int trial = 0; trial < 150; ++trial) {
@@ -131,7 +131,7 @@ TEST(EvolutionarySearchTest, EveryCandidateIsLegalAndNewOnRandomModels) {
     spec.search.min_layers = 1 + static_cast<int64_t>(random.Below(config.num_layers));
     spec.search.mutation = {.mask = random.Uniform(), .ratio = random.Uniform(), .depth = 0.5};
     const UnitScores scores = RandomScores(config, trial);
-    auto search = EvolutionarySearch::Create(config, spec, scores);
+    auto search = MakePaperSearch(config, spec, scores);
     if (!search.ok()) {
       ASSERT_EQ(search.status().code(), absl::StatusCode::kInvalidArgument);
       continue;
@@ -143,7 +143,7 @@ TEST(EvolutionarySearchTest, EveryCandidateIsLegalAndNewOnRandomModels) {
   EXPECT_GT(searched, 100);
 }
 
-TEST(EvolutionarySearchTest, EveryCandidateIsLegalAtPublishedSizes) {
+TEST(PaperSearchTest, EveryCandidateIsLegalAtPublishedSizes) {
   ModelConfig embedded = SmallModel();
   embedded.hidden_size = 160;
   embedded.num_heads = 5;
@@ -176,7 +176,7 @@ TEST(EvolutionarySearchTest, EveryCandidateIsLegalAtPublishedSizes) {
   }
 }
 
-TEST(EvolutionarySearchTest, SlotsHaveThePublishedOriginsAndParents) {
+TEST(PaperSearchTest, SlotsHaveThePublishedOriginsAndParents) {
   const JobSpec spec = TestJob(SmallModel(), 0.7);
   const UnitScores scores = RandomScores(SmallModel(), 1);
   auto search = MustCreate(SmallModel(), spec, scores);
@@ -215,7 +215,7 @@ TEST(EvolutionarySearchTest, SlotsHaveThePublishedOriginsAndParents) {
   }
 }
 
-TEST(EvolutionarySearchTest, DrawsTheSameOneByOne) {
+TEST(PaperSearchTest, DrawsTheSameOneByOne) {
   const JobSpec spec = TestJob(SmallModel(), 0.7);
   const UnitScores scores = RandomScores(SmallModel(), 1);
   auto at_once = MustCreate(SmallModel(), spec, scores);
@@ -237,7 +237,7 @@ TEST(EvolutionarySearchTest, DrawsTheSameOneByOne) {
   EXPECT_FALSE(one_by_one->DrawNext());
 }
 
-TEST(EvolutionarySearchTest, ForgetsTheMasksOfThoseThatCannotSurvive) {
+TEST(PaperSearchTest, ForgetsTheMasksOfThoseThatCannotSurvive) {
   JobSpec spec = TestJob(SmallModel(), 0.7);
   spec.search.survivors = 3;
   const UnitScores scores = RandomScores(SmallModel(), 1);
@@ -263,7 +263,7 @@ TEST(EvolutionarySearchTest, ForgetsTheMasksOfThoseThatCannotSurvive) {
   }
 }
 
-TEST(EvolutionarySearchTest, SurvivorsAreTheBestOfAllAndNeverWorsen) {
+TEST(PaperSearchTest, SurvivorsAreTheBestOfAllAndNeverWorsen) {
   JobSpec spec = TestJob(SmallModel(), 0.7);
   spec.search.generations = 10;
   const UnitScores scores = RandomScores(SmallModel(), 1);
@@ -285,7 +285,7 @@ TEST(EvolutionarySearchTest, SurvivorsAreTheBestOfAllAndNeverWorsen) {
   }
 }
 
-TEST(EvolutionarySearchTest, FindsBetterSubnetsThanItsStartAndThanRandomOnes) {
+TEST(PaperSearchTest, FindsBetterSubnetsThanItsStartAndThanRandomOnes) {
   const ModelConfig config = SmallModel();
   JobSpec spec = TestJob(config, 0.7);
   spec.search.generations = 40;
@@ -305,7 +305,7 @@ TEST(EvolutionarySearchTest, FindsBetterSubnetsThanItsStartAndThanRandomOnes) {
   EXPECT_LT(search->best().fitness, 0.93 * initial);
 }
 
-TEST(EvolutionarySearchTest, TheSeedDecidesEverything) {
+TEST(PaperSearchTest, TheSeedDecidesEverything) {
   const ModelConfig config = SmallModel();
   JobSpec spec = TestJob(config, 0.7);
   const UnitScores scores = RandomScores(config, 1);
@@ -321,7 +321,7 @@ TEST(EvolutionarySearchTest, TheSeedDecidesEverything) {
   EXPECT_NE(other[1], first[1]);
 }
 
-TEST(EvolutionarySearchTest, ReplayFromRecordedFitnessGoesOnAlike) {
+TEST(PaperSearchTest, ReplayFromRecordedFitnessGoesOnAlike) {
   const ModelConfig config = SmallModel();
   JobSpec spec = TestJob(config, 0.7);
   spec.search.generations = 6;
@@ -339,7 +339,7 @@ TEST(EvolutionarySearchTest, ReplayFromRecordedFitnessGoesOnAlike) {
   EXPECT_EQ(replay->best().candidate.id, search->best().candidate.id);
 }
 
-TEST(EvolutionarySearchTest, EndsEarlyWhenTheSpaceIsExhausted) {
+TEST(PaperSearchTest, EndsEarlyWhenTheSpaceIsExhausted) {
   ModelConfig config = TinyModel();
   config.intermediate_size = 3;
   JobSpec spec = TestJob(config, 0.93);
@@ -359,7 +359,7 @@ TEST(EvolutionarySearchTest, EndsEarlyWhenTheSpaceIsExhausted) {
   EXPECT_GT(Fingerprints(generations).size(), 32u);
 }
 
-TEST(EvolutionarySearchTest, WithoutProbabilitiesNeighboursFillTheGeneration) {
+TEST(PaperSearchTest, WithoutProbabilitiesNeighboursFillTheGeneration) {
   JobSpec spec = TestJob(SmallModel(), 0.7);
   spec.search.mutation = spec.search.initial_mutation = {.mask = 0, .ratio = 0, .depth = 0};
   const UnitScores scores = RandomScores(SmallModel(), 1);
@@ -370,7 +370,7 @@ TEST(EvolutionarySearchTest, WithoutProbabilitiesNeighboursFillTheGeneration) {
   for (const auto& generation : generations) EXPECT_EQ(generation.size(), 20u);
 }
 
-TEST(EvolutionarySearchTest, ASingleSurvivorIsMutatedInsteadOfCrossed) {
+TEST(PaperSearchTest, ASingleSurvivorIsMutatedInsteadOfCrossed) {
   JobSpec spec = TestJob(SmallModel(), 0.7);
   spec.search.survivors = 1;
   const UnitScores scores = RandomScores(SmallModel(), 1);
@@ -384,7 +384,7 @@ TEST(EvolutionarySearchTest, ASingleSurvivorIsMutatedInsteadOfCrossed) {
   }
 }
 
-TEST(EvolutionarySearchTest, RefusesWrongReportsAndStaysAsItWas) {
+TEST(PaperSearchTest, RefusesWrongReportsAndStaysAsItWas) {
   JobSpec spec = TestJob(SmallModel(), 0.7);
   spec.search.generations = 1;
   auto search = MustCreate(SmallModel(), spec, RandomScores(SmallModel(), 1));
@@ -405,21 +405,19 @@ TEST(EvolutionarySearchTest, RefusesWrongReportsAndStaysAsItWas) {
   EXPECT_EQ(search->Report({}).code(), absl::StatusCode::kFailedPrecondition);
 }
 
-TEST(EvolutionarySearchTest, RefusesWhatCannotBeSearched) {
+TEST(PaperSearchTest, RefusesWhatCannotBeSearched) {
   const UnitScores scores = RandomScores(SmallModel(), 1);
   JobSpec spec = TestJob(SmallModel(), 0.05);
-  EXPECT_EQ(EvolutionarySearch::Create(SmallModel(), spec, scores).status().code(),
+  EXPECT_EQ(MakePaperSearch(SmallModel(), spec, scores).status().code(),
             absl::StatusCode::kInvalidArgument);
   spec = TestJob(SmallModel(), 0.7);
   spec.search.survivors = 0;
-  EXPECT_THAT(
-      std::string(EvolutionarySearch::Create(SmallModel(), spec, scores).status().message()),
-      HasSubstr("search.survivors 0"));
+  EXPECT_THAT(std::string(MakePaperSearch(SmallModel(), spec, scores).status().message()),
+              HasSubstr("search.survivors 0"));
   spec = TestJob(SmallModel(), 0.7);
   EXPECT_THAT(
-      std::string(EvolutionarySearch::Create(SmallModel(), spec, RandomScores(TinyModel(), 1))
-                      .status()
-                      .message()),
+      std::string(
+          MakePaperSearch(SmallModel(), spec, RandomScores(TinyModel(), 1)).status().message()),
       HasSubstr("3 layers, the model has 8"));
 }
 
@@ -428,6 +426,9 @@ TEST(OriginNameTest, IsWhatTheLogSays) {
   EXPECT_EQ(OriginName(Origin::kInitialMutation), "initial_mutation");
   EXPECT_EQ(OriginName(Origin::kMutation), "mutation");
   EXPECT_EQ(OriginName(Origin::kCrossover), "crossover");
+  EXPECT_EQ(OriginName(Origin::kSensitivity), "sensitivity");
+  EXPECT_EQ(OriginName(Origin::kOffspring), "offspring");
+  EXPECT_EQ(OriginName(Origin::kFinalist), "finalist");
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "coordinator/search/test_models.h"
 
+#include <cmath>
+#include <numeric>
+
 #include "absl/strings/str_cat.h"
 
 namespace espalier::search {
@@ -9,6 +12,46 @@ std::vector<double> RandomValues(int64_t count, RandomStream& random) {
   std::vector<double> values(count);
   for (double& value : values) value = random.Uniform();
   return values;
+}
+
+std::vector<int32_t> RandomOrder(int64_t count, RandomStream& random) {
+  std::vector<int32_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  for (int64_t i = count; i > 1; --i) std::swap(order[i - 1], order[random.Below(i)]);
+  return order;
+}
+
+// The first `groups` groups keep `pairs` random pairs each, the others none.
+AttentionCut RandomCut(const ModelConfig& config, int64_t groups, int64_t pairs,
+                       RandomStream& random) {
+  AttentionCut cut;
+  for (int64_t g = 0; g < config.num_kv_heads; ++g) {
+    const int64_t kept = g < groups ? pairs : 0;
+    cut.masks.push_back(Bitmask::FromIndices(config.pairs(), random.Sample(config.pairs(), kept)));
+  }
+  const double share = static_cast<double>(groups * pairs) /
+                       static_cast<double>(config.num_kv_heads * config.pairs());
+  cut.error = std::pow(1 - share, 1.5) * (0.5 + 0.5 * random.Uniform());
+  return cut;
+}
+
+LayerRanking RandomLayerRanking(const ModelConfig& config, const CutSteps& steps,
+                                RandomStream& random) {
+  LayerRanking layer;
+  for (int64_t groups = 1; groups <= config.num_kv_heads; ++groups) {
+    for (int64_t pairs = steps.pairs; pairs < config.pairs() + steps.pairs; pairs += steps.pairs) {
+      const int64_t kept = std::min(pairs, config.pairs());
+      if (groups == config.num_kv_heads && kept == config.pairs()) continue;
+      layer.attention.push_back(RandomCut(config, groups, kept, random));
+    }
+  }
+  layer.channels = RandomOrder(config.intermediate_size, random);
+  const double power = 1 + 2 * random.Uniform();
+  for (int64_t kept = 0; kept < config.intermediate_size; kept += steps.channels) {
+    const double share = static_cast<double>(kept) / static_cast<double>(config.intermediate_size);
+    layer.channel_errors.push_back(std::pow(1 - share, power));
+  }
+  return layer;
 }
 
 // Full, or a multiple of `multiple` (in dims) that is not below the minimum.
@@ -117,6 +160,15 @@ UnitScores RandomScores(const ModelConfig& config, uint64_t seed) {
     layer.mlp = RandomValues(config.intermediate_size, random);
   }
   return scores;
+}
+
+Ranking RandomRanking(const ModelConfig& config, const CutSteps& steps, uint64_t seed) {
+  RandomStream random(seed, RandomPurpose::kTest, 1, 0);
+  Ranking ranking;
+  for (int64_t l = 0; l < config.num_layers; ++l) {
+    ranking.layers.push_back(RandomLayerRanking(config, steps, random));
+  }
+  return ranking;
 }
 
 std::string WhyIllegal(const Subnet& subnet, const ModelConfig& config, const JobSpec& spec) {

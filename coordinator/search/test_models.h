@@ -10,6 +10,7 @@
 #include "common/importance.h"
 #include "common/job_spec.h"
 #include "common/model_config.h"
+#include "common/ranking.h"
 #include "common/rng.h"
 #include "common/subnet.h"
 
@@ -26,6 +27,10 @@ ModelConfig Llama65BShape();
 JobSpec TestJob(const ModelConfig& config, double ratio);
 
 UnitScores RandomScores(const ModelConfig& config, uint64_t seed);
+
+// Cuts of whole groups, of pairs of every group, and of both, several of a size; errors descend
+// with the size and differ from layer to layer.
+Ranking RandomRanking(const ModelConfig& config, const CutSteps& steps, uint64_t seed);
 
 // What is illegal about the subnet; empty when it is legal.
 std::string WhyIllegal(const Subnet& subnet, const ModelConfig& config, const JobSpec& spec);

@@ -34,10 +34,16 @@ void WriteReformation(const ReformationSpec& spec, const std::string& calibratio
     case ReformationMethod::kAdmm:
       message->set_method("admm");
       break;
+    case ReformationMethod::kProgressive:
+    case ReformationMethod::kAuto:  // resolved before any work is given out
+      message->set_method("progressive");
+      break;
   }
   message->set_damping(spec.damping);
   message->set_rho(spec.rho);
   message->set_iterations(spec.iterations);
+  message->set_progressive_damping(spec.progressive_damping);
+  message->set_input_damping(spec.input_damping);
   message->set_calibration(calibration);
 }
 
@@ -45,6 +51,10 @@ void WriteWork(const LoadWork&, const StageRange&, v1::Task* task) { task->mutab
 void WriteWork(const CalibrateWork& work, const StageRange&, v1::Task* task) {
   task->mutable_calibrate()->set_data_set(work.data_set);
   task->mutable_calibrate()->set_damping(work.damping);
+  task->mutable_calibrate()->set_predictions(work.predictions);
+  if (!work.steps.has_value()) return;
+  task->mutable_calibrate()->set_channel_step(work.steps->channels);
+  task->mutable_calibrate()->set_pair_step(work.steps->pairs);
 }
 void WriteWork(const EvaluateWork& work, const StageRange& stage, v1::Task* task) {
   v1::EvaluateTask* evaluate = task->mutable_evaluate();
@@ -52,6 +62,7 @@ void WriteWork(const EvaluateWork& work, const StageRange& stage, v1::Task* task
   evaluate->set_data_set(work.data_set);
   evaluate->set_first_sequence(work.first);
   evaluate->set_sequence_count(work.count);
+  evaluate->set_divergence(work.divergence);
   WriteReformation(work.reformation, work.calibration, evaluate->mutable_reformation());
 }
 void WriteWork(const ReformWork& work, const StageRange& stage, v1::Task* task) {
@@ -162,6 +173,20 @@ void WriteScores(const UnitScores& scores, v1::CalibrateOutcome* message) {
   }
 }
 
+void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome) {
+  for (const LayerRanking& layer : ranking.layers) {
+    v1::LayerRanking* message = outcome->add_ranking();
+    for (const AttentionCut& cut : layer.attention) {
+      v1::AttentionCut* cut_message = message->add_attention();
+      for (const Bitmask& mask : cut.masks) cut_message->add_masks(mask.bytes());
+      cut_message->set_error(cut.error);
+    }
+    message->mutable_channels()->Add(layer.channels.begin(), layer.channels.end());
+    message->mutable_channel_errors()->Add(layer.channel_errors.begin(),
+                                           layer.channel_errors.end());
+  }
+}
+
 void Write(const std::monostate&, v1::TaskResult*) {}
 void Write(const LoadResult& outcome, v1::TaskResult* result) {
   v1::LoadOutcome* message = result->mutable_load();
@@ -175,11 +200,13 @@ void Write(const LoadResult& outcome, v1::TaskResult* result) {
 }
 void Write(const CalibrateResult& outcome, v1::TaskResult* result) {
   WriteScores(outcome.scores, result->mutable_calibrate());
+  WriteRanking(outcome.ranking, result->mutable_calibrate());
 }
 void Write(const EvaluateResult& outcome, v1::TaskResult* result) {
   v1::EvaluateOutcome* message = result->mutable_evaluate();
   message->mutable_nll_sums()->Add(outcome.nll_sums.begin(), outcome.nll_sums.end());
   message->set_predictions_per_sequence(outcome.predictions_per_sequence);
+  message->mutable_kl_sums()->Add(outcome.kl_sums.begin(), outcome.kl_sums.end());
 }
 void Write(const ReformResult& outcome, v1::TaskResult* result) {
   v1::ReformOutcome* message = result->mutable_reform();
@@ -193,6 +220,22 @@ void Write(const ReformResult& outcome, v1::TaskResult* result) {
 }
 void Write(const ExportResult& outcome, v1::TaskResult* result) {
   result->mutable_export_()->set_bytes(outcome.bytes);
+}
+
+// Masks say their sizes in bytes only: what they are of, the model's shape decides (CheckRanking).
+LayerRanking RankingFromMessage(const v1::LayerRanking& message) {
+  LayerRanking layer;
+  for (const v1::AttentionCut& cut_message : message.attention()) {
+    AttentionCut& cut = layer.attention.emplace_back();
+    cut.error = cut_message.error();
+    for (const std::string& bytes : cut_message.masks()) {
+      cut.masks.push_back(
+          Bitmask::FromBytes(static_cast<int64_t>(bytes.size()) * 8, bytes).value_or(Bitmask()));
+    }
+  }
+  layer.channels = {message.channels().begin(), message.channels().end()};
+  layer.channel_errors = {message.channel_errors().begin(), message.channel_errors().end()};
+  return layer;
 }
 
 }  // namespace
@@ -221,12 +264,16 @@ Outcome OutcomeFromMessage(const v1::TaskResult& result) {
         }
         layer.mlp.assign(message.mlp().begin(), message.mlp().end());
       }
+      for (const v1::LayerRanking& message : result.calibrate().ranking()) {
+        calibrate.ranking.layers.push_back(RankingFromMessage(message));
+      }
       return calibrate;
     }
     case v1::TaskResult::kEvaluate: {
       const v1::EvaluateOutcome& message = result.evaluate();
       return EvaluateResult{.nll_sums = {message.nll_sums().begin(), message.nll_sums().end()},
-                            .predictions_per_sequence = message.predictions_per_sequence()};
+                            .predictions_per_sequence = message.predictions_per_sequence(),
+                            .kl_sums = {message.kl_sums().begin(), message.kl_sums().end()}};
     }
     case v1::TaskResult::kReform: {
       ReformResult reform;

@@ -94,14 +94,16 @@ absl::Status PrepareTraining(const Tokenizer& tokenizer, Preparation& preparatio
   const JobSpec& spec = job.spec;
   ESPALIER_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                             Tokenize(tokenizer, spec.text, job.config));
-  const auto sample = [&](int64_t count, RandomPurpose purpose) {
-    return SampleSequences(ids, spec.sequence_length, count, spec.seed,
-                           static_cast<uint32_t>(purpose), spec.text.path);
+  const auto sample = [&](int64_t length, int64_t count, RandomPurpose purpose) {
+    return SampleSequences(ids, length, count, spec.seed, static_cast<uint32_t>(purpose),
+                           spec.text.path);
   };
-  ESPALIER_ASSIGN_OR_RETURN(TokenSequences calibration,
-                            sample(spec.calibration_sequences, RandomPurpose::kCalibrationSample));
-  ESPALIER_ASSIGN_OR_RETURN(TokenSequences search,
-                            sample(spec.search.sequences, RandomPurpose::kSearchSample));
+  ESPALIER_ASSIGN_OR_RETURN(
+      TokenSequences calibration,
+      sample(spec.sequence_length, spec.calibration_sequences, RandomPurpose::kCalibrationSample));
+  ESPALIER_ASSIGN_OR_RETURN(
+      TokenSequences search,
+      sample(spec.search_sequence_length(), spec.search_sequences(), RandomPurpose::kSearchSample));
   ESPALIER_ASSIGN_OR_RETURN(job.calibration, Keep(std::move(calibration), preparation.data_sets));
   ESPALIER_ASSIGN_OR_RETURN(job.search, Keep(std::move(search), preparation.data_sets));
   ESPALIER_ASSIGN_OR_RETURN(job.text_hash, FileHash(spec.text.path));

@@ -118,7 +118,7 @@ class CoordinatorServerImpl final : public CoordinatorServer {
   const std::optional<TokenSet> tokens_;  // of clients
   const TokenGate worker_gate_;
   const TokenGate client_gate_;
-  const EvolutionarySearchFactory searches_;
+  const SubnetSearchFactory searches_;
   CoordinatorCore core_;
   WorkerServiceImpl workers_;
   JobServiceImpl jobs_;

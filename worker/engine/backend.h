@@ -16,6 +16,19 @@
 
 namespace espalier {
 
+// Weights that take the place of a layer's, on the kept rows; undefined: the resident ones. q, k
+// and v are all defined or none, and so are gate and up; these five have the model's type. o and
+// down may also be float32.
+struct LayerWeights {
+  at::Tensor q;                // [kept query rows, d]
+  at::Tensor k;                // [kept key rows, d]
+  at::Tensor v;                // [kept key rows, d]
+  at::Tensor o_transposed;     // [kept query rows, d]
+  at::Tensor gate;             // [kept channels, d]
+  at::Tensor up;               // [kept channels, d]
+  at::Tensor down_transposed;  // [kept channels, d]
+};
+
 // Which rows of a resident layer one evaluation uses.
 struct LayerSelection {
   std::vector<int64_t> group_pairs;         // [G] n_g: kept pairs of each KV group
@@ -25,8 +38,7 @@ struct LayerSelection {
   std::vector<int64_t> channels;            // resident rows of gate, up, down_transposed
   bool all_attention = false;               // the resident rows, all of them
   bool all_mlp = false;
-  at::Tensor o_transposed;     // [query rows, d]: takes the place of the gathered one, if defined
-  at::Tensor down_transposed;  // [channels, d]: likewise
+  LayerWeights weights;  // instead of the gathered ones
 
   bool has_attention() const { return !query_rows.empty(); }
   bool has_mlp() const { return !channels.empty(); }
@@ -46,6 +58,20 @@ struct LayerInputs {
 // Called with consecutive rows, in order. Tensors are valid during the call only.
 using LayerObserver = std::function<void(const LayerInputs&)>;
 
+// The dense model's predictions p of some rows, as far as a divergence from them needs to know.
+// With a model's logits z = E h, the cross term of KL(p ‖ softmax z) is Σ_v p_v z_v = h · Σ_v p_v
+// E_v: one vector a row, so that a divergence costs no more than a loss.
+struct DenseRows {
+  at::Tensor expected;  // [rows, d] float32: Σ_v p_v E_v
+  at::Tensor entropy;   // [rows] float32: −Σ_v p_v ln p_v
+};
+
+// Sums over the predictions of one sequence: −ln p of the tokens, and KL(dense ‖ subnet) if asked.
+struct LossSums {
+  double nll = 0;
+  double kl = 0;
+};
+
 // One call at a time. All functions may throw libtorch's exceptions.
 class Backend {
  public:
@@ -60,21 +86,33 @@ class Backend {
                         int64_t sequences, int64_t length, at::Tensor* x,
                         const LayerObserver& observer) = 0;
 
-  // Σ −ln p of each sequence's tokens 1 … T − 1, after the final norm and the head; never holds a
-  // [rows, V] tensor.
-  virtual std::vector<double> Losses(const ResidentModel& model, const at::Tensor& x,
-                                     const int32_t* tokens, int64_t sequences, int64_t length) = 0;
+  // Of each sequence's tokens 1 … T − 1, after the final norm and the head; never holds a [rows, V]
+  // tensor. `dense` (may be null) has the dense model's predictions of the same rows.
+  virtual std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& x,
+                                       const int32_t* tokens, int64_t sequences, int64_t length,
+                                       const DenseRows* dense) = 0;
+
+  // The model's own predictions after its last layer, for Losses of others. Holds 128 rows' logits
+  // a thread.
+  virtual DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) = 0;
 
   // gram += inputᵀ · input for input [n, k] and gram [k, k] (float32). Only the blocks on and above
   // the diagonal need be right until FinishGram.
   virtual void AccumulateGram(const at::Tensor& input, at::Tensor* gram) = 0;
   // Completes the part below the diagonal by symmetry.
   virtual void FinishGram(at::Tensor* gram) = 0;
+  // product += leftᵀ · right for left [n, k] and right [n, m], float32.
+  virtual void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
+                                 at::Tensor* product) = 0;
 
   // Largest number of bytes held in gathered layers, and in activations, so far.
   virtual int64_t scratch_bytes() const = 0;
   virtual int64_t activation_bytes() const = 0;
 };
+
+// Backend::Predictions of a few rows, in plain libtorch operations on the calling thread; holds
+// their logits.
+DenseRows PredictRows(const ResidentModel& model, const at::Tensor& x);
 
 // The fused CPU path; `pool` must outlive it.
 std::unique_ptr<Backend> MakeCpuBackend(ThreadPool* pool);

@@ -63,16 +63,67 @@ TEST_P(BackendTest, FusedPathEqualsPlainOperations) {
       plain->RunLayer(*model, layer, selection, kSequences, length, &y, compare);
       ASSERT_LT(Distance(x, y), 1e-5) << "layer " << layer << " mask seed " << seed;
     }
-    const auto losses = fused->Losses(*model, x, tokens.tokens.data(), kSequences, length);
-    const auto expected = plain->Losses(*model, y, tokens.tokens.data(), kSequences, length);
+    const DenseRows dense = plain->Predictions(*model, at::randn_like(x));
+    const auto losses = fused->Losses(*model, x, tokens.tokens.data(), kSequences, length, &dense);
+    const auto expected =
+        plain->Losses(*model, y, tokens.tokens.data(), kSequences, length, &dense);
     for (int64_t s = 0; s < kSequences; ++s) {
-      EXPECT_NEAR(losses[s], expected[s], 1e-5 * expected[s]);
+      EXPECT_NEAR(losses[s].nll, expected[s].nll, 1e-5 * expected[s].nll);
+      EXPECT_GT(expected[s].kl, 0);
+      EXPECT_NEAR(losses[s].kl, expected[s].kl, 1e-5 * expected[s].nll);
     }
+    const DenseRows fused_rows = fused->Predictions(*model, x);
+    const DenseRows plain_rows = plain->Predictions(*model, x);
+    EXPECT_LT(Distance(fused_rows.expected, plain_rows.expected), 1e-5);
+    EXPECT_LT(Distance(fused_rows.entropy, plain_rows.entropy), 1e-5);
   }
 }
 
 // Within a tile, at its end, over several key blocks, over several steps of the softmax.
 INSTANTIATE_TEST_SUITE_P(Lengths, BackendTest, ::testing::Values(2, 63, 64, 65, 200, 700));
+
+// The definition, with every probability written out.
+TEST(DivergenceTest, IsTheSumOverTheVocabulary) {
+  const c10::InferenceMode no_autograd;
+  const int64_t length = 37;
+  const auto folder = OpenModelFolder(WriteTestModel(TestConfig(4, 2, true), 22, "divergence"));
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  const auto model = LoadResidentModel(*folder, WholeModel(folder->config), at::kFloat, at::kCPU);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const at::Tensor p_stream = at::randn({2 * length, model->config.hidden_size}, at::kFloat);
+  const at::Tensor q_stream = p_stream + at::randn_like(p_stream) * 0.3;
+  const TokenSequences tokens = RandomTokens(model->config, 2, length, 5);
+  const auto log_probabilities = [&](const at::Tensor& x) {
+    const at::Tensor norm =
+        x * at::rsqrt(x.square().mean(-1, true) + model->config.rms_norm_eps) * model->final_norm;
+    return at::log_softmax(norm.to(at::kDouble).mm(model->head.to(at::kDouble).t()), -1);
+  };
+  const at::Tensor p = log_probabilities(p_stream);
+  const at::Tensor kl = (p.exp() * (p - log_probabilities(q_stream))).sum(-1).view({2, length});
+  ThreadPool pool(2);
+  const std::unique_ptr<Backend> backend = MakeCpuBackend(&pool);
+  const DenseRows dense = backend->Predictions(*model, p_stream);
+  const auto same = backend->Losses(*model, p_stream, tokens.tokens.data(), 2, length, &dense);
+  const auto other = backend->Losses(*model, q_stream, tokens.tokens.data(), 2, length, &dense);
+  for (int64_t s = 0; s < 2; ++s) {
+    const double expected = kl[s].narrow(0, 0, length - 1).sum().item<double>();
+    EXPECT_GT(expected, 0.01);
+    EXPECT_NEAR(other[s].kl, expected, 1e-4 * expected + 1e-5 * length);
+    EXPECT_NEAR(same[s].kl, 0, 1e-5 * length);
+  }
+}
+
+TEST(ProductTest, AccumulatesOverCalls) {
+  const c10::InferenceMode no_autograd;
+  ThreadPool pool(2);
+  const std::unique_ptr<Backend> backend = MakeCpuBackend(&pool);
+  const at::Tensor left = at::randn({70, 300}, at::kFloat);
+  const at::Tensor right = at::randn({70, 530}, at::kFloat);
+  at::Tensor product = at::zeros({300, 530}, at::kFloat);
+  backend->AccumulateProduct(left.narrow(0, 0, 33), right.narrow(0, 0, 33), &product);
+  backend->AccumulateProduct(left.narrow(0, 33, 37), right.narrow(0, 33, 37), &product);
+  EXPECT_LT(Distance(product, left.t().mm(right)), 1e-5);
+}
 
 TEST(GramTest, AccumulatesOverCallsAndIsSymmetric) {
   const c10::InferenceMode no_autograd;

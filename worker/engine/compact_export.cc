@@ -29,7 +29,7 @@ at::ScalarType ScalarTypeOf(DType dtype) {
 struct Source {
   const std::vector<int64_t>* rows = nullptr;
   const std::vector<int64_t>* columns = nullptr;
-  at::Tensor replacement;  // transposed
+  at::Tensor replacement;
 };
 
 using Sources = std::map<std::string, Source>;
@@ -49,13 +49,23 @@ void AddLayer(int64_t i, const LayerSelection& selection, Sources* sources) {
     (*sources)[mlp + "up_proj.weight"].rows = &selection.channels;
     (*sources)[mlp + "down_proj.weight"].columns = &selection.channels;
   }
-  (*sources)[attention + "o_proj.weight"].replacement = selection.o_transposed;
-  (*sources)[mlp + "down_proj.weight"].replacement = selection.down_transposed;
+  const LayerWeights& weights = selection.weights;
+  for (const auto& [name, replacement] :
+       {std::pair(attention + "q_proj", weights.q), std::pair(attention + "k_proj", weights.k),
+        std::pair(attention + "v_proj", weights.v), std::pair(mlp + "gate_proj", weights.gate),
+        std::pair(mlp + "up_proj", weights.up)}) {
+    (*sources)[name + ".weight"].replacement = replacement;
+  }
+  const auto transposed = [](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.t() : at::Tensor();
+  };
+  (*sources)[attention + "o_proj.weight"].replacement = transposed(weights.o_transposed);
+  (*sources)[mlp + "down_proj.weight"].replacement = transposed(weights.down_transposed);
 }
 
 absl::StatusOr<at::Tensor> Read(const ModelFolder& folder, const std::string& name,
                                 const Source& source) {
-  if (source.replacement.defined()) return source.replacement.to(at::kCPU).t();
+  if (source.replacement.defined()) return source.replacement.to(at::kCPU);
   ESPALIER_ASSIGN_OR_RETURN(const TensorView view, folder.tensors->Get(name));
   at::Tensor tensor = at::from_blob(const_cast<char*>(view.bytes.data()), view.shape,
                                     at::TensorOptions().dtype(ScalarTypeOf(view.dtype)));

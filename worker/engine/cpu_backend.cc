@@ -73,10 +73,14 @@ class CpuBackend : public Backend {
   void RunLayer(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
                 int64_t sequences, int64_t length, at::Tensor* x,
                 const LayerObserver& observer) override;
-  std::vector<double> Losses(const ResidentModel& model, const at::Tensor& x, const int32_t* tokens,
-                             int64_t sequences, int64_t length) override;
+  std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& x,
+                               const int32_t* tokens, int64_t sequences, int64_t length,
+                               const DenseRows* dense) override;
+  DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) override;
   void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override;
   void FinishGram(at::Tensor* gram) override;
+  void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
+                         at::Tensor* product) override;
   int64_t scratch_bytes() const override { return scratch_bytes_; }
   int64_t activation_bytes() const override { return activation_bytes_; }
 
@@ -162,25 +166,28 @@ at::Tensor CpuBackend::Embed(const ResidentModel& model, const int32_t* tokens, 
 void CpuBackend::Pack(const ResidentModel& model, const ResidentLayer& layer,
                       const LayerSelection& selection) {
   const int64_t d = model.config.hidden_size;
-  const auto columns = [&](const at::Tensor& replacement, const at::Tensor& resident,
-                           const std::vector<int64_t>& rows, PackedMatrix* packed) {
-    const bool replaced = replacement.defined();
-    packed->PackColumns(replaced ? AllRowPointers(replacement) : RowPointers(resident, rows),
-                        replaced ? replacement.scalar_type() : model.type, d, type_, kernels_,
-                        pool_);
+  const LayerWeights& weights = selection.weights;
+  const auto type_of = [&](const at::Tensor& replacement) {
+    return replacement.defined() ? replacement.scalar_type() : model.type;
+  };
+  const auto pointers = [&](const at::Tensor& replacement, const at::Tensor& resident,
+                            const std::vector<int64_t>& rows) {
+    return replacement.defined() ? AllRowPointers(replacement) : RowPointers(resident, rows);
   };
   if (selection.has_attention()) {
-    std::vector<const void*> rows = RowPointers(layer.q, selection.query_rows);
-    for (const at::Tensor* matrix : {&layer.k, &layer.v}) {
-      const std::vector<const void*> more = RowPointers(*matrix, selection.key_rows);
+    std::vector<const void*> rows = pointers(weights.q, layer.q, selection.query_rows);
+    for (const auto& [replacement, resident] :
+         {std::pair(&weights.k, &layer.k), std::pair(&weights.v, &layer.v)}) {
+      const std::vector<const void*> more = pointers(*replacement, *resident, selection.key_rows);
       rows.insert(rows.end(), more.begin(), more.end());
     }
-    qkv_.PackRows(rows, model.type, d, type_, kernels_, pool_);
-    columns(selection.o_transposed, layer.o_transposed, selection.query_rows, &o_);
+    qkv_.PackRows(rows, type_of(weights.q), d, type_, kernels_, pool_);
+    o_.PackColumns(pointers(weights.o_transposed, layer.o_transposed, selection.query_rows),
+                   type_of(weights.o_transposed), d, type_, kernels_, pool_);
   }
   if (selection.has_mlp()) {
-    const std::vector<const void*> gate = RowPointers(layer.gate, selection.channels);
-    const std::vector<const void*> up = RowPointers(layer.up, selection.channels);
+    const std::vector<const void*> gate = pointers(weights.gate, layer.gate, selection.channels);
+    const std::vector<const void*> up = pointers(weights.up, layer.up, selection.channels);
     const auto width = static_cast<int64_t>(gate.size());
     constexpr int64_t kBlock = PackedMatrix::kColumns;
     std::vector<const void*> rows(2 * RoundUp(width, kBlock), nullptr);
@@ -189,8 +196,9 @@ void CpuBackend::Pack(const ResidentModel& model, const ResidentLayer& layer,
       rows[place] = gate[i];
       rows[place + kBlock] = up[i];
     }
-    gate_up_.PackRows(rows, model.type, d, type_, kernels_, pool_);
-    columns(selection.down_transposed, layer.down_transposed, selection.channels, &down_);
+    gate_up_.PackRows(rows, type_of(weights.gate), d, type_, kernels_, pool_);
+    down_.PackColumns(pointers(weights.down_transposed, layer.down_transposed, selection.channels),
+                      type_of(weights.down_transposed), d, type_, kernels_, pool_);
   }
 }
 
@@ -365,11 +373,26 @@ void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int threa
   AddProduct(down_, h, hidden, rows, pass.x + row0 * pass.d, pass.d, gate);
 }
 
-std::vector<double> CpuBackend::Losses(const ResidentModel& model, const at::Tensor& x,
-                                       const int32_t* tokens, int64_t sequences, int64_t length) {
-  std::vector<double> sums = loss_.Run(model, TypeFor(model), x, tokens, sequences, length);
+std::vector<LossSums> CpuBackend::Losses(const ResidentModel& model, const at::Tensor& x,
+                                         const int32_t* tokens, int64_t sequences, int64_t length,
+                                         const DenseRows* dense) {
+  std::vector<LossSums> sums =
+      loss_.Run(model, TypeFor(model), x, tokens, sequences, length, dense);
   NoteMemory(x, LayerInputs());
   return sums;
+}
+
+DenseRows CpuBackend::Predictions(const ResidentModel& model, const at::Tensor& x) {
+  const int64_t rows = x.size(0);
+  DenseRows all{at::empty({rows, x.size(1)}, at::kFloat), at::empty({rows}, at::kFloat)};
+  pool_->ParallelFor((rows + kTileRows - 1) / kTileRows, [&](int64_t tile, int) {
+    const int64_t first = tile * kTileRows;
+    const int64_t count = std::min(kTileRows, rows - first);
+    const DenseRows part = PredictRows(model, x.narrow(0, first, count));
+    all.expected.narrow(0, first, count).copy_(part.expected);
+    all.entropy.narrow(0, first, count).copy_(part.entropy);
+  });
+  return all;
 }
 
 void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
@@ -384,6 +407,22 @@ void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
     const at::Tensor left = input.narrow(1, i * kGramTile, width(i)).t();
     const at::Tensor right = input.narrow(1, j * kGramTile, width(j));
     at::addmm_out(block, block, left, right);
+  });
+}
+
+void CpuBackend::AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
+                                   at::Tensor* product) {
+  const int64_t k = left.size(1);
+  const int64_t m = right.size(1);
+  const int64_t across = (m + kGramTile - 1) / kGramTile;
+  const int64_t tiles = (k + kGramTile - 1) / kGramTile * across;
+  pool_->ParallelFor(tiles, [&](int64_t item, int) {
+    const int64_t i = item / across * kGramTile;
+    const int64_t j = item % across * kGramTile;
+    const int64_t height = std::min(kGramTile, k - i);
+    const int64_t width = std::min(kGramTile, m - j);
+    at::Tensor block = product->narrow(0, i, height).narrow(1, j, width);
+    at::addmm_out(block, block, left.narrow(1, i, height).t(), right.narrow(1, j, width));
   });
 }
 

@@ -31,75 +31,108 @@ int64_t CpuLoss::packed_bytes() const {
 
 int64_t CpuLoss::bytes() const {
   int64_t total = 0;
-  for (const at::Tensor* buffer : {&normalised_, &scratch_, &partial_, &target_logits_}) {
+  for (const at::Tensor* buffer :
+       {&normalised_, &scratch_, &partial_, &target_logits_, &expected_logits_}) {
     if (buffer->defined()) total += static_cast<int64_t>(buffer->nbytes());
   }
   return total;
 }
 
-std::vector<double> CpuLoss::Run(const ResidentModel& model, ComputeType type, const at::Tensor& x,
-                                 const int32_t* tokens, int64_t sequences, int64_t length) {
+std::vector<LossSums> CpuLoss::Run(const ResidentModel& model, ComputeType type,
+                                   const at::Tensor& x, const int32_t* tokens, int64_t sequences,
+                                   int64_t length, const DenseRows* dense) {
   // The last row of a sequence predicts nothing; its target is a placeholder, its loss unused.
   const int64_t rows = sequences * length;
   std::vector<int32_t> targets(rows);
   for (int64_t i = 0; i < rows; ++i) targets[i] = (i + 1) % length == 0 ? 0 : tokens[i + 1];
   std::vector<float> nll(rows);
+  std::vector<float> kl(dense == nullptr ? 0 : rows);
   const int64_t d = model.config.hidden_size;
   for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
-    RunRows(model, type, x.data_ptr<float>() + row * d, std::min(kRowsAtOnce, rows - row),
-            targets.data() + row, nll.data() + row);
+    Rows part{.x = x.data_ptr<float>() + row * d,
+              .count = std::min(kRowsAtOnce, rows - row),
+              .targets = targets.data() + row,
+              .nll = nll.data() + row};
+    if (dense != nullptr) {
+      part.expected = dense->expected.data_ptr<float>() + row * d;
+      part.entropy = dense->entropy.data_ptr<float>() + row;
+      part.kl = kl.data() + row;
+    }
+    RunRows(model, type, part);
   }
-  std::vector<double> sums(sequences, 0.0);
+  std::vector<LossSums> sums(sequences);
   for (int64_t s = 0; s < sequences; ++s) {
-    for (int64_t i = 0; i + 1 < length; ++i) sums[s] += nll[s * length + i];
+    for (int64_t i = s * length; i + 1 < (s + 1) * length; ++i) {
+      sums[s].nll += nll[i];
+      if (dense != nullptr) sums[s].kl += kl[i];
+    }
   }
   return sums;
 }
 
-void CpuLoss::RunRows(const ResidentModel& model, ComputeType type, const float* x, int64_t count,
-                      const int32_t* targets, float* nll) {
-  const int64_t d = model.config.hidden_size;
-  const int64_t stride = PackedMatrix::PaddedK(d);
+void CpuLoss::RunRows(const ResidentModel& model, ComputeType type, const Rows& rows) {
+  const int64_t stride = PackedMatrix::PaddedK(model.config.hidden_size);
   const int64_t chunks = (model.config.vocab_size + kChunk - 1) / kChunk;
   packed_.resize(pool_->threads());
-  Ensure(&normalised_, count * stride * ComputeSize(type));
+  Ensure(&normalised_, rows.count * stride * ComputeSize(type));
   Ensure(&scratch_, pool_->threads() * (kTileRows * kChunk + stride) * 4);
-  Ensure(&partial_, chunks * count * 2 * 4);
-  Ensure(&target_logits_, count * 4);
+  Ensure(&partial_, chunks * rows.count * 2 * 4);
+  Ensure(&target_logits_, rows.count * 4);
+  Ensure(&expected_logits_, rows.count * 4);
+  Normalise(model, type, rows);
+  pool_->ParallelFor(chunks, [&](int64_t chunk, int thread) {
+    RunChunk(model, type, chunk, rows.count, rows.targets, thread);
+  });
+  Finish(rows, chunks);
+}
 
+void CpuLoss::Normalise(const ResidentModel& model, ComputeType type, const Rows& rows) {
+  const int64_t d = model.config.hidden_size;
+  const int64_t stride = PackedMatrix::PaddedK(d);
   const float* weight = model.final_norm.data_ptr<float>();
   const auto eps = static_cast<float>(model.config.rms_norm_eps);
-  pool_->ParallelFor((count + kTileRows - 1) / kTileRows, [&](int64_t tile, int thread) {
+  pool_->ParallelFor((rows.count + kTileRows - 1) / kTileRows, [&](int64_t tile, int thread) {
     float* row_out = Floats(scratch_) + thread * (kTileRows * kChunk + stride);
     std::fill(row_out, row_out + stride, 0.0f);
-    const int64_t end = std::min(count, (tile + 1) * kTileRows);
+    const int64_t end = std::min(rows.count, (tile + 1) * kTileRows);
     for (int64_t i = tile * kTileRows; i < end; ++i) {
-      kernels_->rms_norm(x + i * d, weight, eps, d, row_out);
+      kernels_->rms_norm(rows.x + i * d, weight, eps, d, row_out);
       if (type == ComputeType::kFloat32) {
         std::memcpy(Floats(normalised_) + i * stride, row_out, stride * 4);
       } else {
-        kernels_->to_bfloat16(row_out, stride,
-                              static_cast<BFloat16Bits*>(normalised_.data_ptr()) + i * stride);
+        auto* rounded = static_cast<BFloat16Bits*>(normalised_.data_ptr()) + i * stride;
+        kernels_->to_bfloat16(row_out, stride, rounded);
+        // The logits are those of the rounded row; so must be their mean.
+        if (rows.kl != nullptr) kernels_->from_bfloat16(rounded, d, row_out);
       }
+      if (rows.kl == nullptr) continue;
+      const float* expected = rows.expected + i * d;
+      double sum = 0;
+      for (int64_t j = 0; j < d; ++j) sum += static_cast<double>(row_out[j]) * expected[j];
+      Floats(expected_logits_)[i] = static_cast<float>(sum);
     }
   });
-  pool_->ParallelFor(chunks, [&](int64_t chunk, int thread) {
-    RunChunk(model, type, chunk, count, targets, thread);
-  });
+}
 
+void CpuLoss::Finish(const Rows& rows, int64_t chunks) {
   const float* partial = Floats(partial_);
-  const float* logits = Floats(target_logits_);
-  pool_->ParallelFor((count + kTileRows - 1) / kTileRows, [&](int64_t tile, int) {
-    const int64_t end = std::min(count, (tile + 1) * kTileRows);
+  const float* targets = Floats(target_logits_);
+  const float* expected = Floats(expected_logits_);
+  pool_->ParallelFor((rows.count + kTileRows - 1) / kTileRows, [&](int64_t tile, int) {
+    const int64_t end = std::min(rows.count, (tile + 1) * kTileRows);
     for (int64_t i = tile * kTileRows; i < end; ++i) {
       float max = partial[2 * i];
-      for (int64_t c = 1; c < chunks; ++c) max = std::max(max, partial[2 * (c * count + i)]);
+      for (int64_t c = 1; c < chunks; ++c) max = std::max(max, partial[2 * (c * rows.count + i)]);
       double sum = 0;
       for (int64_t c = 0; c < chunks; ++c) {
-        const float* part = partial + 2 * (c * count + i);
+        const float* part = partial + 2 * (c * rows.count + i);
         sum += static_cast<double>(part[1]) * std::exp(static_cast<double>(part[0] - max));
       }
-      nll[i] = static_cast<float>(std::log(sum) + max - logits[i]);
+      const double log_sum = std::log(sum) + max;
+      rows.nll[i] = static_cast<float>(log_sum - targets[i]);
+      if (rows.kl != nullptr) {
+        rows.kl[i] = static_cast<float>(log_sum - expected[i] - rows.entropy[i]);
+      }
     }
   });
 }

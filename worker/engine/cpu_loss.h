@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/engine/backend.h"
 #include "worker/engine/cpu_kernels.h"
 #include "worker/engine/packed_matrix.h"
 #include "worker/engine/resident_model.h"
@@ -19,16 +20,27 @@ class CpuLoss {
   CpuLoss(const CpuKernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
 
   // As Backend::Losses, multiplying in `type`.
-  std::vector<double> Run(const ResidentModel& model, ComputeType type, const at::Tensor& x,
-                          const int32_t* tokens, int64_t sequences, int64_t length);
+  std::vector<LossSums> Run(const ResidentModel& model, ComputeType type, const at::Tensor& x,
+                            const int32_t* tokens, int64_t sequences, int64_t length,
+                            const DenseRows* dense);
 
   int64_t packed_bytes() const;
   int64_t bytes() const;
 
  private:
-  // −ln p of `count` rows; the target of row i is targets[i].
-  void RunRows(const ResidentModel& model, ComputeType type, const float* x, int64_t count,
-               const int32_t* targets, float* nll);
+  // Some rows, one after another. The target of row i is targets[i].
+  struct Rows {
+    const float* x = nullptr;
+    int64_t count = 0;
+    const int32_t* targets = nullptr;
+    const float* expected = nullptr;  // of DenseRows; null: no divergence
+    const float* entropy = nullptr;
+    float* nll = nullptr;
+    float* kl = nullptr;
+  };
+  void RunRows(const ResidentModel& model, ComputeType type, const Rows& rows);
+  void Normalise(const ResidentModel& model, ComputeType type, const Rows& rows);
+  void Finish(const Rows& rows, int64_t chunks);
   void RunChunk(const ResidentModel& model, ComputeType type, int64_t chunk, int64_t count,
                 const int32_t* targets, int thread);
 
@@ -39,6 +51,7 @@ class CpuLoss {
   at::Tensor scratch_;                // [threads][...]
   at::Tensor partial_;                // [chunks][rows][max, sum]
   at::Tensor target_logits_;          // [rows]
+  at::Tensor expected_logits_;        // [rows]
 };
 
 }  // namespace espalier

@@ -1,8 +1,10 @@
 #include "worker/engine/engine.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -19,9 +21,11 @@
 #include "common/model_folder.h"
 #include "common/status_macros.h"
 #include "worker/cuda/loader.h"
+#include "worker/engine/attention_effects.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/compact_export.h"
 #include "worker/engine/memory.h"
+#include "worker/engine/progressive_reformation.h"
 #include "worker/engine/resident_model.h"
 #include "worker/engine/statistics.h"
 
@@ -30,6 +34,11 @@ namespace {
 
 // Rows of tokens whose activations are held at a time.
 constexpr int64_t kRowsPerBatch = 16384;
+// The same, in whole sequences.
+int64_t BatchRows(int64_t length) { return std::max<int64_t>(1, kRowsPerBatch / length) * length; }
+
+// Positions of the first sequence on which pairs are left out, one at a time.
+constexpr int64_t kEffectPositions = 512;
 
 std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 
@@ -135,17 +144,27 @@ class ResidentEngine : public Engine {
 
   absl::StatusOr<std::vector<SequenceLoss>> Evaluate(const Subnet& subnet,
                                                      const TokenSequences& sequences,
-                                                     const ReformedWeights* reformed,
+                                                     const EvaluationOptions& options,
                                                      const Control& control,
                                                      const Pipeline& pipeline) override;
+  absl::StatusOr<std::shared_ptr<const Predictions>> Predict(const TokenSequences& sequences,
+                                                             const Control& control,
+                                                             const Pipeline& pipeline) override;
   absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
                                                                const Control& control,
                                                                const Pipeline& pipeline) override;
   absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                         const Control& control) override;
+  absl::StatusOr<Ranking> Rank(const Calibration& calibration, const CutSteps& steps,
+                               const Control& control) override;
   absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                      const ReformationSpec& options,
                                      const Control& control) override;
+  absl::StatusOr<Reformation> ReformProgressively(
+      const Calibration& calibration, const Subnet& subnet, const ReformationSpec& options,
+      const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) override;
+  absl::StatusOr<bool> AllStages(bool yes, const Control& control,
+                                 const Pipeline& pipeline) override;
   absl::Status ExportCompact(const Subnet& subnet, const ReformedWeights* reformed, DType dtype,
                              const ByteSink& sink, const Control& control) override;
 
@@ -154,19 +173,32 @@ class ResidentEngine : public Engine {
   absl::Status CheckDense(const std::string& what) const;
   absl::Status CheckSubnet(const Subnet& subnet) const;
   absl::Status CheckPipeline(const Pipeline& pipeline) const;
+  absl::Status CheckPredictions(const TokenSequences& sequences,
+                                const EvaluationOptions& options) const;
   std::vector<LayerSelection> Select(const Subnet& subnet, const ReformedWeights* reformed) const;
 
   // Runs the stage's layers over batches of whole sequences. `observer_of` (may be empty) gives the
-  // observer of each layer; `losses` (may be null) receives the sum of each sequence on the last
-  // stage.
+  // observer of each layer; on the last stage `finish` (may be empty) gets what the layers give.
+  struct Batch {
+    at::Tensor x;  // [count · length, d]
+    const int32_t* tokens = nullptr;
+    int64_t first = 0;  // sequence
+    int64_t count = 0;
+  };
   absl::Status Run(const std::vector<LayerSelection>& selections, const TokenSequences& sequences,
                    const std::function<LayerObserver(int64_t layer)>& observer_of,
-                   std::vector<double>* losses, const Control& control, const Pipeline& pipeline);
+                   const std::function<void(const Batch&)>& finish, const Control& control,
+                   const Pipeline& pipeline);
   // A batch's activations, [rows, d]: embedded, or those of the stage before.
   absl::StatusOr<at::Tensor> Incoming(const int32_t* tokens, int64_t rows, int64_t batch,
                                       const Control& control, const Pipeline& pipeline);
   absl::Status PassOn(const at::Tensor& x, int64_t batch, const Control& control,
                       const Pipeline& pipeline);
+
+  absl::StatusOr<Streams> IncomingStreams(const TokenSequences& sequences, const Control& control,
+                                          const Pipeline& pipeline);
+  absl::Status PassStreamsOn(const Streams& streams, int64_t length, const Control& control,
+                             const Pipeline& pipeline);
 
   bool first_stage() const { return HoldsEmbedding(stage_); }
   bool last_stage() const { return HoldsHead(stage_, folder_.config); }
@@ -210,8 +242,7 @@ std::vector<LayerSelection> ResidentEngine::Select(const Subnet& subnet,
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     selections.push_back(SelectLayer(subnet.layers[i], model_.subnet.layers[i], model_.config));
     if (reformed == nullptr) continue;
-    selections.back().o_transposed = reformed->layers[i].o_transposed;
-    selections.back().down_transposed = reformed->layers[i].down_transposed;
+    selections.back().weights = reformed->layers[i];
   }
   return selections;
 }
@@ -219,10 +250,10 @@ std::vector<LayerSelection> ResidentEngine::Select(const Subnet& subnet,
 absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
                                  const TokenSequences& sequences,
                                  const std::function<LayerObserver(int64_t layer)>& observer_of,
-                                 std::vector<double>* losses, const Control& control,
-                                 const Pipeline& pipeline) {
+                                 const std::function<void(const Batch&)>& finish,
+                                 const Control& control, const Pipeline& pipeline) {
   const int64_t length = sequences.sequence_length;
-  const int64_t at_once = std::max<int64_t>(1, kRowsPerBatch / length);
+  const int64_t at_once = BatchRows(length) / length;
   const int64_t batches = (sequences.count() + at_once - 1) / at_once;
   const auto layers = static_cast<int64_t>(selections.size());
   for (int64_t batch = 0; batch < batches; ++batch) {
@@ -240,9 +271,7 @@ absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
     }
     if (Cancelled(control)) return CancelledError();
     if (!last_stage()) ESPALIER_RETURN_IF_ERROR(PassOn(x, batch, control, pipeline));
-    if (losses == nullptr || !last_stage()) continue;
-    const std::vector<double> sums = backend_->Losses(model_, x, tokens, count, length);
-    losses->insert(losses->end(), sums.begin(), sums.end());
+    if (finish && last_stage()) finish({x, tokens, batch * at_once, count});
   }
   Report(control, 1);
   return absl::OkStatus();
@@ -257,9 +286,9 @@ absl::StatusOr<at::Tensor> ResidentEngine::Incoming(const int32_t* tokens, int64
   at::Tensor x = at::empty(
       {rows, model_.config.hidden_size},
       at::TensorOptions().dtype(at::kFloat).device(host ? at::Device(at::kCPU) : model_.device));
-  ESPALIER_RETURN_IF_ERROR(transport.Receive(transport.rank() - 1, {pipeline.task, batch},
-                                             x.data_ptr(), static_cast<int64_t>(x.nbytes()),
-                                             control.cancelled));
+  ESPALIER_RETURN_IF_ERROR(transport.Receive(transport.rank() - 1,
+                                             {pipeline.task, pipeline.first + batch}, x.data_ptr(),
+                                             static_cast<int64_t>(x.nbytes()), control.cancelled));
   return x.to(model_.device);
 }
 
@@ -268,26 +297,116 @@ absl::Status ResidentEngine::PassOn(const at::Tensor& x, int64_t batch, const Co
   Transport& transport = *pipeline.transport;
   const bool host = transport.memory() == Transport::Memory::kHost;
   const at::Tensor out = (host ? x.to(at::kCPU) : x).contiguous();
-  return transport.Send(transport.rank() + 1, {pipeline.task, batch}, out.data_ptr(),
-                        static_cast<int64_t>(out.nbytes()), control.cancelled);
+  return transport.Send(transport.rank() + 1, {pipeline.task, pipeline.first + batch},
+                        out.data_ptr(), static_cast<int64_t>(out.nbytes()), control.cancelled);
+}
+
+// Each stage adds its word to that of those before it; the last one's goes back through all.
+absl::StatusOr<bool> ResidentEngine::AllStages(bool yes, const Control& control,
+                                               const Pipeline& pipeline) {
+  ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
+  if (pipeline.transport == nullptr) return yes;
+  Transport& transport = *pipeline.transport;
+  const int last = transport.size() - 1;
+  const MessageTag asked{pipeline.task, pipeline.first};
+  const MessageTag told{pipeline.task, pipeline.first + 1};
+  return WithoutExceptions("agreeing with the other stages", [&]() -> absl::StatusOr<bool> {
+    const bool host = transport.memory() == Transport::Memory::kHost;
+    const auto options =
+        at::TensorOptions().dtype(at::kFloat).device(host ? at::Device(at::kCPU) : model_.device);
+    const auto receive = [&](int peer, const MessageTag& tag) -> absl::StatusOr<bool> {
+      const at::Tensor word = at::empty({1}, options);
+      ESPALIER_RETURN_IF_ERROR(transport.Receive(
+          peer, tag, word.data_ptr(), static_cast<int64_t>(word.nbytes()), control.cancelled));
+      return word.item<float>() != 0;
+    };
+    const auto send = [&](int peer, const MessageTag& tag, bool value) {
+      const at::Tensor word = at::full({1}, value ? 1.0 : 0.0, options);
+      return transport.Send(peer, tag, word.data_ptr(), static_cast<int64_t>(word.nbytes()),
+                            control.cancelled);
+    };
+    bool all = yes;
+    if (transport.rank() > 0) {
+      ESPALIER_ASSIGN_OR_RETURN(const bool before, receive(transport.rank() - 1, asked));
+      all = all && before;
+    }
+    if (transport.rank() < last) {
+      ESPALIER_RETURN_IF_ERROR(send(transport.rank() + 1, asked, all));
+      ESPALIER_ASSIGN_OR_RETURN(all, receive(transport.rank() + 1, told));
+    }
+    if (transport.rank() > 0) {
+      ESPALIER_RETURN_IF_ERROR(send(transport.rank() - 1, told, all));
+    }
+    return all;
+  });
 }
 
 absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet& subnet,
                                                                    const TokenSequences& sequences,
-                                                                   const ReformedWeights* reformed,
+                                                                   const EvaluationOptions& options,
                                                                    const Control& control,
                                                                    const Pipeline& pipeline) {
   ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
   ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
   ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
-  std::vector<double> sums;
-  ESPALIER_RETURN_IF_ERROR(WithoutExceptions("evaluating a subnet", [&] {
-    return Run(Select(subnet, reformed), sequences, nullptr, &sums, control, pipeline);
-  }));
+  ESPALIER_RETURN_IF_ERROR(CheckPredictions(sequences, options));
+  const int64_t length = sequences.sequence_length;
   std::vector<SequenceLoss> losses;
-  losses.reserve(sums.size());
-  for (const double sum : sums) losses.push_back({sum, sequences.sequence_length - 1});
+  const auto finish = [&](const Batch& batch) {
+    DenseRows dense;
+    if (options.dense != nullptr) {
+      const int64_t row = (options.first + batch.first) * length;
+      dense = {options.dense->rows.expected.narrow(0, row, batch.count * length),
+               options.dense->rows.entropy.narrow(0, row, batch.count * length)};
+    }
+    for (const LossSums& sums : backend_->Losses(model_, batch.x, batch.tokens, batch.count, length,
+                                                 options.dense != nullptr ? &dense : nullptr)) {
+      losses.push_back({sums.nll, length - 1, sums.kl});
+    }
+  };
+  ESPALIER_RETURN_IF_ERROR(WithoutExceptions("evaluating a subnet", [&] {
+    return Run(Select(subnet, options.reformed), sequences, nullptr, finish, control, pipeline);
+  }));
   return losses;
+}
+
+absl::Status ResidentEngine::CheckPredictions(const TokenSequences& sequences,
+                                              const EvaluationOptions& options) const {
+  if (options.dense == nullptr || !last_stage()) return absl::OkStatus();
+  const Predictions& dense = *options.dense;
+  if (dense.length == sequences.sequence_length && options.first >= 0 &&
+      options.first + sequences.count() <= dense.sequences) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the dense model's predictions are of ", dense.sequences, " sequences of ",
+                   dense.length, " tokens; asked for were ", sequences.count(), " of ",
+                   sequences.sequence_length, " from number ", options.first, " on"));
+}
+
+absl::StatusOr<std::shared_ptr<const Predictions>> ResidentEngine::Predict(
+    const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
+  ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
+  ESPALIER_RETURN_IF_ERROR(CheckDense("comparing with the dense model"));
+  ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
+  auto predictions = std::make_shared<Predictions>();
+  predictions->sequences = sequences.count();
+  predictions->length = sequences.sequence_length;
+  ESPALIER_RETURN_IF_ERROR(
+      WithoutExceptions("the dense model's predictions", [&]() -> absl::Status {
+        std::vector<at::Tensor> expected;
+        std::vector<at::Tensor> entropy;
+        const auto finish = [&](const Batch& batch) {
+          DenseRows rows = backend_->Predictions(model_, batch.x);
+          expected.push_back(std::move(rows.expected));
+          entropy.push_back(std::move(rows.entropy));
+        };
+        ESPALIER_RETURN_IF_ERROR(
+            Run(Select(model_.subnet, nullptr), sequences, nullptr, finish, control, pipeline));
+        if (last_stage()) predictions->rows = {at::cat(expected), at::cat(entropy)};
+        return absl::OkStatus();
+      }));
+  return std::shared_ptr<const Predictions>(std::move(predictions));
 }
 
 absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
@@ -314,9 +433,15 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
     for (int64_t i = 0; i < config.num_layers; ++i) {
       calibration->layers.push_back({square(d), square(wide), square(d), square(f)});
     }
+    calibration->pair_effects.resize(config.num_layers);
     const auto observer_of = [&](int64_t layer) -> LayerObserver {
       LayerGrams* grams = &calibration->layers[layer];
-      return [this, grams](const LayerInputs& inputs) {
+      at::Tensor* effects = &calibration->pair_effects[layer];
+      return [this, grams, effects, layer, &sequences](const LayerInputs& inputs) {
+        if (!effects->defined()) {
+          const int64_t rows = std::min(kEffectPositions, sequences.sequence_length);
+          *effects = PairEffects(model_, layer, inputs.qkv.narrow(0, 0, rows), &pool_);
+        }
         backend_->AccumulateGram(inputs.qkv, &grams->qkv);
         backend_->AccumulateGram(inputs.o, &grams->o);
         backend_->AccumulateGram(inputs.gate_up, &grams->gate_up);
@@ -325,11 +450,15 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
     };
     ESPALIER_RETURN_IF_ERROR(
         Run(Select(model_.subnet, nullptr), sequences, observer_of, nullptr, control, pipeline));
-    for (LayerGrams& grams : calibration->layers) {
+    for (int64_t i = 0; i < config.num_layers; ++i) {
+      LayerGrams& grams = calibration->layers[i];
       for (at::Tensor* gram : {&grams.qkv, &grams.o, &grams.gate_up, &grams.down}) {
         backend_->FinishGram(gram);
         *gram = gram->to(at::kCPU);
       }
+      const ResidentLayer& layer = model_.layers[i];
+      grams.o_energy = OutputEnergy(layer.o_transposed.to(at::kCPU, at::kFloat), grams.o);
+      grams.down_energy = OutputEnergy(layer.down_transposed.to(at::kCPU, at::kFloat), grams.down);
     }
     return absl::OkStatus();
   });
@@ -343,6 +472,84 @@ absl::StatusOr<UnitScores> ResidentEngine::Importance(const Calibration& calibra
   return WithoutExceptions("scoring units", [&]() -> absl::StatusOr<UnitScores> {
     return ComputeImportance(model_, calibration, damping, &pool_, control);
   });
+}
+
+absl::StatusOr<Ranking> ResidentEngine::Rank(const Calibration& calibration, const CutSteps& steps,
+                                             const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckDense("ranking units"));
+  if (steps.channels < 1 || steps.pairs < 1) {
+    return absl::InvalidArgumentError("sizes of cuts must be multiples of at least 1");
+  }
+  return WithoutExceptions("ranking units", [&]() -> absl::StatusOr<Ranking> {
+    return ComputeRanking(model_, calibration, steps, &pool_, control);
+  });
+}
+
+absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
+    const Calibration& calibration, const Subnet& subnet, const ReformationSpec& options,
+    const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
+  ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
+  ESPALIER_RETURN_IF_ERROR(CheckDense("reformation"));
+  ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
+  ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
+  return WithoutExceptions("progressive reformation", [&]() -> absl::StatusOr<Reformation> {
+    ESPALIER_ASSIGN_OR_RETURN(
+        const Reformation repaired,
+        ComputeReformation(model_, calibration, subnet, options, &pool_, control));
+    ESPALIER_ASSIGN_OR_RETURN(Streams streams, IncomingStreams(sequences, control, pipeline));
+    ESPALIER_ASSIGN_OR_RETURN(
+        Reformation reformed,
+        ComputeProgressiveReformation(model_, Select(subnet, repaired.weights.get()), options,
+                                      sequences.sequence_length, backend_.get(), &pool_, control,
+                                      &streams));
+    if (!last_stage()) {
+      ESPALIER_RETURN_IF_ERROR(
+          PassStreamsOn(streams, sequences.sequence_length, control, pipeline));
+    }
+    return reformed;
+  });
+}
+
+// Both streams go in the batches of Run, so that no message is larger than there.
+absl::StatusOr<Streams> ResidentEngine::IncomingStreams(const TokenSequences& sequences,
+                                                        const Control& control,
+                                                        const Pipeline& pipeline) {
+  const int64_t rows = std::ssize(sequences.tokens);
+  const auto options = at::TensorOptions().dtype(at::kFloat).device(model_.device);
+  Streams streams{at::empty({rows, model_.config.hidden_size}, options),
+                  at::empty({rows, model_.config.hidden_size}, options)};
+  const int64_t step = BatchRows(sequences.sequence_length);
+  for (int64_t first = 0; first < rows; first += step) {
+    const int64_t count = std::min(step, rows - first);
+    const int64_t batch = first / step;
+    const int32_t* tokens = sequences.tokens.data() + first;
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor dense,
+                              Incoming(tokens, count, 2 * batch, control, pipeline));
+    streams.dense.narrow(0, first, count).copy_(dense);
+    if (first_stage()) {
+      streams.reformed.narrow(0, first, count).copy_(dense);
+      continue;
+    }
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor reformed,
+                              Incoming(tokens, count, 2 * batch + 1, control, pipeline));
+    streams.reformed.narrow(0, first, count).copy_(reformed);
+  }
+  return streams;
+}
+
+absl::Status ResidentEngine::PassStreamsOn(const Streams& streams, int64_t length,
+                                           const Control& control, const Pipeline& pipeline) {
+  const int64_t rows = streams.dense.size(0);
+  const int64_t step = BatchRows(length);
+  for (int64_t first = 0; first < rows; first += step) {
+    const int64_t count = std::min(step, rows - first);
+    const int64_t batch = first / step;
+    ESPALIER_RETURN_IF_ERROR(
+        PassOn(streams.dense.narrow(0, first, count), 2 * batch, control, pipeline));
+    ESPALIER_RETURN_IF_ERROR(
+        PassOn(streams.reformed.narrow(0, first, count), 2 * batch + 1, control, pipeline));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Reformation> ResidentEngine::Reform(const Calibration& calibration,

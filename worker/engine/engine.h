@@ -24,6 +24,7 @@
 #include "common/importance.h"
 #include "common/job_spec.h"
 #include "common/model_config.h"
+#include "common/ranking.h"
 #include "common/safetensors.h"
 #include "common/stage.h"
 #include "common/subnet.h"
@@ -49,12 +50,18 @@ struct Control {
 struct Pipeline {
   Transport* transport = nullptr;
   uint64_t task = 0;  // tags the messages
+  int64_t first = 0;  // of the messages' indices
+
+  // For the n-th of several calls of one task: later messages must have greater indices.
+  Pipeline Call(int64_t n) const { return {transport, task, n << 32}; }
 };
 
-// Sum of −ln p over the T − 1 predictions of one sequence.
+// Sums over the T − 1 predictions of one sequence: −ln p, and the divergence of the subnet's
+// predictions from the dense model's, KL(dense ‖ subnet), where it was asked for.
 struct SequenceLoss {
   double nll_sum = 0;
   int64_t predictions = 0;
+  double kl_sum = 0;
 };
 
 // exp of the mean over sequences of the mean NLL. Requires a non-empty vector.
@@ -68,18 +75,31 @@ struct EngineMemory {
 
 // Statistics of the dense model on calibration text, per layer the Gram matrices H = Σ x xᵀ
 // (float32) of the inputs of q/k/v [d, d], o [H·h, H·h], gate/up [d, d] and down [f, f]. Opaque;
-// lives on the engine's device or in host memory. Immutable, shared.
+// lives on the engine's device or in host memory. Shared; keeps modules that Reform has repaired.
 class Calibration;
 
-// New o and down weights of a subnet, on its kept columns. Opaque, immutable, shared.
+// The dense model's predictions on some sequences; empty on stages other than the last. Opaque,
+// immutable, shared.
+class Predictions;
+
+// New weights of a subnet, on its kept units. Opaque, immutable, shared.
 class ReformedWeights;
 
-// What reformation did to one linear, on the calibration data: ‖W X − W' X_S‖² / ‖W X‖².
+// What an evaluation may use and measure beside the masks. Both may be null.
+struct EvaluationOptions {
+  const ReformedWeights* reformed = nullptr;  // instead of the inherited weights
+  const Predictions* dense = nullptr;         // measure the divergence from these too
+  int64_t first = 0;  // the first evaluated sequence's place among those of `dense`
+};
+
+// What reformation did to one linear, on the calibration data. Reform: ‖W X − W' X_S‖² / ‖W X‖²
+// with the inherited and with the new weights, `after` never above `before`. ReformProgressively:
+// the same towards its own target, with the repaired and with the new weights.
 struct ReformationError {
   int64_t layer = 0;  // of the whole model
   bool mlp = false;   // false: o, true: down
-  double before = 0;  // inherited weights
-  double after = 0;   // reformed weights; never above `before`
+  double before = 0;
+  double after = 0;
 };
 
 struct Reformation {
@@ -105,11 +125,18 @@ class Engine {
   virtual EngineMemory memory() const = 0;
 
   // Loss of a subnet on every sequence; none on stages other than the last one. `subnet` must be
-  // the resident one when the model is compact. With `reformed`, its weights replace o and down.
-  // INVALID_ARGUMENT for a wrong shape or a token id outside the vocabulary.
-  virtual absl::StatusOr<std::vector<SequenceLoss>> Evaluate(
-      const Subnet& subnet, const TokenSequences& sequences,
-      const ReformedWeights* reformed = nullptr, const Control& control = {},
+  // the resident one when the model is compact. INVALID_ARGUMENT for a wrong shape or a token id
+  // outside the vocabulary.
+  virtual absl::StatusOr<std::vector<SequenceLoss>> Evaluate(const Subnet& subnet,
+                                                             const TokenSequences& sequences,
+                                                             const EvaluationOptions& options = {},
+                                                             const Control& control = {},
+                                                             const Pipeline& pipeline = {}) = 0;
+
+  // Runs the dense model and keeps what Evaluate needs to compare with its predictions: d floats a
+  // token. Only for dense models.
+  virtual absl::StatusOr<std::shared_ptr<const Predictions>> Predict(
+      const TokenSequences& sequences, const Control& control = {},
       const Pipeline& pipeline = {}) = 0;
 
   // Runs the dense model over `sequences` and accumulates the Gram matrices. Only for dense models.
@@ -123,11 +150,30 @@ class Engine {
   virtual absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                                 const Control& control = {}) = 0;
 
+  // Orders in which units can go, with the errors of the cuts (docs/method.md, "Ranking").
+  virtual absl::StatusOr<Ranking> Rank(const Calibration& calibration, const CutSteps& steps,
+                                       const Control& control = {}) = 0;
+
   // New o and down weights for `subnet` (docs/method.md, "Reformation"): closed form
-  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective.
+  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective. Each depends on
+  // its own module's mask only, and is kept with the calibration for other subnets that share it.
   virtual absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                              const ReformationSpec& options,
                                              const Control& control = {}) = 0;
+
+  // New weights for all linears of `subnet`, module after module, each fitted on what the modules
+  // before it really give (docs/method.md, "Progressive reformation"). `sequences` should be those
+  // of the calibration; their activations are held twice. All stages call it together.
+  virtual absl::StatusOr<Reformation> ReformProgressively(const Calibration& calibration,
+                                                          const Subnet& subnet,
+                                                          const ReformationSpec& options,
+                                                          const TokenSequences& sequences,
+                                                          const Control& control = {},
+                                                          const Pipeline& pipeline = {}) = 0;
+
+  // Whether all stages say yes: the same answer on each of them.
+  virtual absl::StatusOr<bool> AllStages(bool yes, const Control& control = {},
+                                         const Pipeline& pipeline = {}) = 0;
 
   // The bytes of the stage's tensors of the compact model (StageTensors), in their order. `subnet`
   // is the whole model's: what the stages write, one after another, follows the safetensors header.

@@ -170,7 +170,7 @@ TEST(EngineTest, CompactExportComputesTheSubnet) {
   ASSERT_TRUE(calibration.ok()) << calibration.status();
   const auto reformation = engine->Reform(**calibration, subnet, ReformationSpec());
   ASSERT_TRUE(reformation.ok()) << reformation.status();
-  const auto expected = engine->Evaluate(subnet, tokens, reformation->weights.get());
+  const auto expected = engine->Evaluate(subnet, tokens, {.reformed = reformation->weights.get()});
   ASSERT_TRUE(expected.ok()) << expected.status();
 
   const std::filesystem::path compact = std::filesystem::path(::testing::TempDir()) / "compact";
@@ -223,7 +223,8 @@ TEST(EngineTest, ReformedWeightsServeAModelInBFloat16) {
       ASSERT_TRUE(calibration.ok()) << calibration.status();
       const auto reformation = engine->Reform(**calibration, subnet, ReformationSpec());
       ASSERT_TRUE(reformation.ok()) << reformation.status();
-      const auto losses = engine->Evaluate(subnet, tokens, reformation->weights.get());
+      const auto losses =
+          engine->Evaluate(subnet, tokens, {.reformed = reformation->weights.get()});
       ASSERT_TRUE(losses.ok()) << losses.status();
       sums.push_back(0);
       for (const SequenceLoss& loss : *losses) sums.back() += loss.nll_sum;
@@ -307,7 +308,7 @@ TEST(EngineTest, StopsWhenCancelled) {
     last = fraction;
     cancelled = true;
   };
-  const auto status = engine->Evaluate(Subnet::Dense(config), tokens, nullptr, control).status();
+  const auto status = engine->Evaluate(Subnet::Dense(config), tokens, {}, control).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
   EXPECT_GT(last, 0);
   EXPECT_LT(last, 1);

@@ -1,9 +1,9 @@
 #include <ATen/ATen.h>
 
-#include <mutex>
+#include <atomic>
+#include <functional>
 
 #include "absl/strings/str_cat.h"
-#include "common/mutex.h"
 #include "common/status_macros.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/statistics.h"
@@ -64,32 +64,38 @@ absl::Status ScoreMlp(const ResidentLayer& layer, const LayerGrams& grams, doubl
 
 }  // namespace
 
-absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
-                                             const Calibration& calibration, double damping,
-                                             ThreadPool* pool, const Control& control) {
-  const auto layers = static_cast<int64_t>(model.layers.size());
-  UnitScores scores;
-  scores.layers.resize(layers);
-  std::vector<absl::Status> statuses(2 * layers);
+absl::Status ForModules(const ResidentModel& model, ThreadPool* pool, const Control& control,
+                        const std::function<absl::Status(int64_t layer, bool mlp)>& body) {
+  const int64_t modules = 2 * std::ssize(model.layers);
+  std::vector<absl::Status> statuses(modules);
   std::atomic<int64_t> done{0};
-  pool->ParallelFor(2 * layers, [&](int64_t item, int thread) {
+  pool->ParallelFor(modules, [&](int64_t item, int thread) {
     if (Cancelled(control)) return;
-    const int64_t i = item / 2;
-    statuses[item] = item % 2 == 0 ? ScoreAttention(model.layers[i], calibration.layers[i], damping,
-                                                    model.config, &scores.layers[i])
-                                   : ScoreMlp(model.layers[i], calibration.layers[i], damping,
-                                              &scores.layers[i]);
-    const double fraction = static_cast<double>(++done) / static_cast<double>(2 * layers);
+    statuses[item] = body(item / 2, item % 2 == 1);
+    const double fraction = static_cast<double>(++done) / static_cast<double>(modules);
     if (thread == 0) Report(control, fraction);
   });
   if (Cancelled(control)) return CancelledError();
-  for (int64_t item = 0; item < 2 * layers; ++item) {
+  for (int64_t item = 0; item < modules; ++item) {
     if (statuses[item].ok()) continue;
     return absl::Status(
         statuses[item].code(),
         absl::StrCat("layer ", model.first_layer + item / 2,
                      item % 2 == 0 ? " attention: " : " MLP: ", statuses[item].message()));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
+                                             const Calibration& calibration, double damping,
+                                             ThreadPool* pool, const Control& control) {
+  UnitScores scores;
+  scores.layers.resize(model.layers.size());
+  ESPALIER_RETURN_IF_ERROR(ForModules(model, pool, control, [&](int64_t i, bool mlp) {
+    const LayerGrams& grams = calibration.layers[i];
+    return mlp ? ScoreMlp(model.layers[i], grams, damping, &scores.layers[i])
+               : ScoreAttention(model.layers[i], grams, damping, model.config, &scores.layers[i]);
+  }));
   return scores;
 }
 

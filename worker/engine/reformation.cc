@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/statistics.h"
@@ -17,31 +18,23 @@ at::Tensor Rows(const at::Tensor& matrix, const at::Tensor& index) {
   return matrix.index_select(0, index);
 }
 
-// tr(Eᵀ H E) for E [in, out].
-double Energy(const at::Tensor& error, const at::Tensor& gram) {
-  return at::mm(gram, error).mul_(error).sum().item<double>();
-}
-
-// Minimises ‖W X − W' X_S‖² + λ ‖W' − W_S‖²: with P the inputs that went,
-// W'ᵀ = W_Sᵀ + (H_SS + λI)⁻¹ H_SP W_Pᵀ.
-// At λ = 0 this is W H_{:,S} H_SS⁻¹. The ridge pulls towards the inherited weights instead of
+// Minimises ‖W X − W' X_S‖² + λ ‖W' − W_S‖² over W' = W_S + Δ: with P the inputs that went,
+// Δᵀ = (H_SS + λI)⁻¹ H_SP W_Pᵀ.
+// At λ = 0, W' is W H_{:,S} H_SS⁻¹. The ridge pulls towards the inherited weights instead of
 // towards zero, so that for every λ the error is at most the inherited one's.
-absl::StatusOr<at::Tensor> ClosedForm(const at::Tensor& weights, const at::Tensor& gram,
-                                      const at::Tensor& kept, const at::Tensor& gone,
-                                      double damping) {
-  const at::Tensor kept_rows = Rows(gram, kept);
-  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor,
-                            DampedCholesky(kept_rows.index_select(1, kept), damping));
-  const at::Tensor residual = at::mm(kept_rows.index_select(1, gone), Rows(weights, gone));
-  return Rows(weights, kept) + at::cholesky_solve(residual, factor.lower);
+absl::StatusOr<at::Tensor> ClosedFormChange(const at::Tensor& kept_gram, const at::Tensor& residual,
+                                            double damping) {
+  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(kept_gram, damping));
+  return at::cholesky_solve(residual, factor.lower);
 }
 
 // The paper's ADMM (equations 10 to 12, with the mask's sense put right): alternate between the
 // least-squares weights near the masked ones, and the mask. The Gram matrix is normalised to unit
 // diagonal first; on the raw one ρ = 1 means something else in every layer and 30 iterations stop
 // short (docs/method.md).
-absl::StatusOr<at::Tensor> Admm(const at::Tensor& weights, const at::Tensor& gram,
-                                const at::Tensor& kept, const ReformationSpec& options) {
+absl::StatusOr<at::Tensor> AdmmChange(const at::Tensor& weights, const at::Tensor& gram,
+                                      const at::Tensor& kept, const at::Tensor& inherited,
+                                      const ReformationSpec& options) {
   const double ridge = std::max(options.damping, 1e-12) * gram.diagonal().mean().item<double>();
   at::Tensor damped = gram.clone();
   damped.diagonal().add_(ridge > 0 ? ridge : 1.0);
@@ -62,7 +55,7 @@ absl::StatusOr<at::Tensor> Admm(const at::Tensor& weights, const at::Tensor& gra
     masked = (free + dual) * mask;
     dual += free - masked;
   }
-  return Rows(masked / scale, kept);
+  return Rows(masked / scale, kept) - inherited;
 }
 
 struct Linear {
@@ -71,6 +64,10 @@ struct Linear {
 };
 
 }  // namespace
+
+double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram) {
+  return at::mm(gram, weights_transposed).mul_(weights_transposed).sum(at::kDouble).item<double>();
+}
 
 absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping) {
   const at::Tensor full = matrix.to(at::kDouble);
@@ -92,84 +89,123 @@ absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping
 
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
-                                            const ReformationSpec& options) {
+                                            const ReformationSpec& options, double energy) {
   const at::Tensor w = weights.to(at::kDouble);
   const at::Tensor h = gram.to(at::kDouble);
   const at::Tensor kept_index = at::tensor(kept, at::kLong);
   at::Tensor is_gone = at::ones({w.size(0)}, at::kBool);
   is_gone.index_fill_(0, kept_index, false);
   const at::Tensor gone_index = is_gone.nonzero().squeeze(1);
+  const double total = std::max(energy, std::numeric_limits<double>::min());
 
-  const double total = std::max(Energy(w, h), std::numeric_limits<double>::min());
   const at::Tensor inherited = Rows(w, kept_index);
-  at::Tensor error = w.clone();
-  error.index_fill_(0, kept_index, 0.0);
-  ReformedLinear result{inherited.to(at::kFloat), Energy(error, h) / total, 0};
-  result.after = result.before;
+  const at::Tensor gone = Rows(w, gone_index);
+  // H_{:,P} W_Pᵀ: what the inputs that go contributed, as all inputs see it.
+  const at::Tensor lost = at::mm(h.index_select(1, gone_index), gone);
+  const double before = (Rows(lost, gone_index) * gone).sum().item<double>();
+  ReformedLinear result{inherited.to(at::kFloat), before / total, before / total};
 
-  absl::StatusOr<at::Tensor> solved =
-      options.method == ReformationMethod::kAdmm
-          ? Admm(w, h, kept_index, options)
-          : ClosedForm(w, h, kept_index, gone_index, options.damping);
-  if (!solved.ok()) return solved.status();
-  const at::Tensor rounded = solved->to(at::kFloat);
-  error.index_copy_(0, kept_index, inherited - rounded.to(at::kDouble));
-  const double after = Energy(error, h) / total;
-  if (after <= result.before) {
-    result.weights = rounded;
-    result.after = after;
+  const at::Tensor kept_gram = Rows(h, kept_index).index_select(1, kept_index);
+  const at::Tensor residual = Rows(lost, kept_index);
+  absl::StatusOr<at::Tensor> change = options.method == ReformationMethod::kAdmm
+                                          ? AdmmChange(w, h, kept_index, inherited, options)
+                                          : ClosedFormChange(kept_gram, residual, options.damping);
+  if (!change.ok()) return change.status();
+  // ‖W X − W' X_S‖² of W' = W_S + Δ: before − 2 ⟨Δ, H_SP W_P⟩ + ⟨Δ, H_SS Δ⟩.
+  const double after =
+      before - 2 * (*change * residual).sum().item<double>() + OutputEnergy(*change, kept_gram);
+  if (after <= before) {
+    result.weights = (inherited + *change).to(at::kFloat);
+    result.after = std::max(after, 0.0) / total;
   }
   return result;
 }
+
+namespace {
+
+// The linears whose inputs `subnet` cuts.
+std::vector<Linear> CutLinears(const ResidentModel& model, const Subnet& subnet) {
+  std::vector<Linear> linears;
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    const LayerMask& mask = subnet.layers[i];
+    const LayerMask& dense = model.subnet.layers[i];
+    const auto layer = static_cast<int64_t>(i);
+    if (mask.HasAttention() && mask.attention != dense.attention) linears.push_back({layer, false});
+    if (mask.HasMlp() && mask.mlp != dense.mlp) linears.push_back({layer, true});
+  }
+  return linears;
+}
+
+// Everything that a repaired module follows from, beside the model and the calibration.
+std::string RepairKey(const Linear& linear, const LayerMask& mask, const ReformationSpec& options) {
+  std::string key = absl::StrFormat("%d %d %d %.17g %.17g %d ", linear.layer, linear.mlp,
+                                    static_cast<int>(options.method), options.damping, options.rho,
+                                    options.iterations);
+  if (linear.mlp) return key + mask.mlp.bytes();
+  for (const Bitmask& group : mask.attention) key += group.bytes();
+  return key;
+}
+
+}  // namespace
 
 absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
                                                const Calibration& calibration, const Subnet& subnet,
                                                const ReformationSpec& options, ThreadPool* pool,
                                                const Control& control) {
-  const auto layers = static_cast<int64_t>(model.layers.size());
-  std::vector<Linear> linears;
-  if (options.method != ReformationMethod::kNone) {
-    for (int64_t i = 0; i < layers; ++i) {
-      const LayerMask& mask = subnet.layers[i];
-      const LayerMask& dense = model.subnet.layers[i];
-      if (mask.HasAttention() && mask.attention != dense.attention) linears.push_back({i, false});
-      if (mask.HasMlp() && mask.mlp != dense.mlp) linears.push_back({i, true});
+  auto weights = std::make_shared<ReformedWeights>();
+  weights->layers.resize(model.layers.size());
+  if (options.method == ReformationMethod::kNone) return Reformation{std::move(weights), {}};
+  const std::vector<Linear> linears = CutLinears(model, subnet);
+  const auto count = static_cast<int64_t>(linears.size());
+  std::vector<RepairedModule> repaired(count);
+  std::vector<std::string> keys(count);
+  std::vector<int64_t> missing;
+  for (int64_t item = 0; item < count; ++item) {
+    keys[item] = RepairKey(linears[item], subnet.layers[linears[item].layer], options);
+    if (const RepairedModule* known = calibration.repairs.Find(keys[item])) {
+      repaired[item] = *known;
+    } else {
+      missing.push_back(item);
     }
   }
-  auto weights = std::make_shared<ReformedWeights>();
-  weights->layers.resize(layers);
-  const auto count = static_cast<int64_t>(linears.size());
-  std::vector<ReformationError> errors(count);
   std::vector<absl::Status> statuses(count);
   std::atomic<int64_t> done{0};
-  pool->ParallelFor(count, [&](int64_t item, int thread) {
+  pool->ParallelFor(std::ssize(missing), [&](int64_t place, int thread) {
     if (Cancelled(control)) return;
+    const int64_t item = missing[place];
     const auto [i, mlp] = linears[item];
     const ResidentLayer& layer = model.layers[i];
     const LayerSelection selection =
         SelectLayer(subnet.layers[i], model.subnet.layers[i], model.config);
     const at::Tensor& dense = mlp ? layer.down_transposed : layer.o_transposed;
-    const at::Tensor& gram = mlp ? calibration.layers[i].down : calibration.layers[i].o;
-    absl::StatusOr<ReformedLinear> solved = ReformLinear(
-        dense.to(at::kCPU), gram, mlp ? selection.channels : selection.query_rows, options);
+    const LayerGrams& grams = calibration.layers[i];
+    absl::StatusOr<ReformedLinear> solved =
+        ReformLinear(dense.to(at::kCPU), mlp ? grams.down : grams.o,
+                     mlp ? selection.channels : selection.query_rows, options,
+                     mlp ? grams.down_energy : grams.o_energy);
     if (solved.ok()) {
-      (mlp ? weights->layers[i].down_transposed : weights->layers[i].o_transposed) =
-          solved->weights.to(model.device);
-      errors[item] = {model.first_layer + i, mlp, solved->before, solved->after};
+      repaired[item] = {solved->weights.to(model.device), solved->before, solved->after};
     } else {
       statuses[item] = solved.status();
     }
-    const double fraction = static_cast<double>(++done) / static_cast<double>(count);
+    const double fraction = static_cast<double>(++done) / static_cast<double>(missing.size());
     if (thread == 0) Report(control, fraction);
   });
   if (Cancelled(control)) return CancelledError();
+  std::vector<ReformationError> errors;
+  errors.reserve(linears.size());
   for (int64_t item = 0; item < count; ++item) {
-    if (statuses[item].ok()) continue;
-    return absl::Status(
-        statuses[item].code(),
-        absl::StrCat("layer ", model.first_layer + linears[item].layer,
-                     linears[item].mlp ? " down_proj: " : " o_proj: ", statuses[item].message()));
+    const auto [i, mlp] = linears[item];
+    if (!statuses[item].ok()) {
+      return absl::Status(statuses[item].code(), absl::StrCat("layer ", model.first_layer + i,
+                                                              mlp ? " down_proj: " : " o_proj: ",
+                                                              statuses[item].message()));
+    }
+    LayerWeights& layer = weights->layers[i];
+    (mlp ? layer.down_transposed : layer.o_transposed) = repaired[item].weights;
+    errors.push_back({model.first_layer + i, mlp, repaired[item].before, repaired[item].after});
   }
+  for (const int64_t item : missing) calibration.repairs.Insert(keys[item], repaired[item]);
   return Reformation{std::move(weights), std::move(errors)};
 }
 

@@ -102,7 +102,7 @@ TEST_P(StageTest, LossesAreThoseOfTheWholeModel) {
   ASSERT_TRUE(expected.ok()) << expected.status();
   const auto parts = stages_.ForAll<absl::StatusOr<std::vector<SequenceLoss>>>(
       [&](Engine& engine, const Pipeline& pipeline) {
-        return engine.Evaluate(Own(engine), tokens_, nullptr, {}, pipeline);
+        return engine.Evaluate(Own(engine), tokens_, {}, {}, pipeline);
       });
   for (const auto& part : parts) ASSERT_TRUE(part.ok()) << part.status();
   for (size_t stage = 0; stage + 1 < parts.size(); ++stage) EXPECT_TRUE(parts[stage]->empty());
@@ -162,6 +162,54 @@ TEST_P(StageTest, CalibrationReformationAndExportAreThoseOfTheWholeModel) {
   EXPECT_TRUE(joined == file) << joined.size() << " bytes, expected " << file.size();
 }
 
+// Needs all stages at once: activations of two models go from each to the next.
+TEST_P(StageTest, ProgressiveReformationAndDivergenceAreThoseOfTheWholeModel) {
+  const auto grams = whole_->Calibrate(tokens_);
+  ASSERT_TRUE(grams.ok()) << grams.status();
+  const auto reformed = whole_->ReformProgressively(**grams, subnet_, {}, tokens_);
+  ASSERT_TRUE(reformed.ok()) << reformed.status();
+  const auto dense = whole_->Predict(tokens_);
+  ASSERT_TRUE(dense.ok()) << dense.status();
+  const auto expected = whole_->Evaluate(
+      subnet_, tokens_, {.reformed = reformed->weights.get(), .dense = dense->get()});
+  ASSERT_TRUE(expected.ok()) << expected.status();
+
+  const auto parts = stages_.ForAll<absl::StatusOr<std::vector<SequenceLoss>>>(
+      [&](Engine& engine, const Pipeline& pipeline) -> absl::StatusOr<std::vector<SequenceLoss>> {
+        const auto own_grams = engine.Calibrate(tokens_, {}, pipeline);
+        if (!own_grams.ok()) return own_grams.status();
+        const auto own_dense = engine.Predict(tokens_, {}, pipeline.Call(1));
+        if (!own_dense.ok()) return own_dense.status();
+        const auto own =
+            engine.ReformProgressively(**own_grams, Own(engine), {}, tokens_, {}, pipeline.Call(2));
+        if (!own.ok()) return own.status();
+        return engine.Evaluate(Own(engine), tokens_,
+                               {.reformed = own->weights.get(), .dense = own_dense->get()}, {},
+                               pipeline.Call(3));
+      });
+  for (const auto& part : parts) ASSERT_TRUE(part.ok()) << part.status();
+  EXPECT_EQ(Sums(*parts.back()), Sums(*expected));
+  ASSERT_EQ(parts.back()->size(), expected->size());
+  for (size_t i = 0; i < expected->size(); ++i) {
+    EXPECT_GT((*expected)[i].kl_sum, 0);
+    EXPECT_EQ((*parts.back())[i].kl_sum, (*expected)[i].kl_sum);
+  }
+}
+
+TEST_P(StageTest, AllStagesMustAgree) {
+  for (size_t dissenter = 0; dissenter <= stages_.size(); ++dissenter) {
+    const auto answers =
+        stages_.ForAll<absl::StatusOr<bool>>([&](Engine& engine, const Pipeline& pipeline) {
+          const bool yes = dissenter == stages_.size() || &engine != &stages_.engine(dissenter);
+          return engine.AllStages(yes, {}, pipeline);
+        });
+    for (const auto& answer : answers) {
+      ASSERT_TRUE(answer.ok()) << answer.status();
+      EXPECT_EQ(*answer, dissenter == stages_.size());
+    }
+  }
+}
+
 TEST_P(StageTest, StagesHoldTheirShareAndDigestTheWhole) {
   const auto folder = OpenModelFolder(folder_);
   ASSERT_TRUE(folder.ok());
@@ -209,9 +257,8 @@ TEST(StageEngineTest, ALayerOfAnotherStageMayBeUnreadable) {
   ASSERT_TRUE(engine.ok()) << engine.status();
   auto transports = MakeLocalTransports(2);
   const TokenSequences tokens = RandomTokens(config, 1, 20, 3);
-  const auto losses =
-      (*engine)->Evaluate(StageSubnet(Subnet::Dense(config), {0, 2}), tokens, nullptr, {},
-                          {.transport = transports[0].get(), .task = 1});
+  const auto losses = (*engine)->Evaluate(StageSubnet(Subnet::Dense(config), {0, 2}), tokens, {},
+                                          {}, {.transport = transports[0].get(), .task = 1});
   ASSERT_TRUE(losses.ok()) << losses.status();
   std::vector<float> x(20 * config.hidden_size);
   ASSERT_TRUE(transports[1]
@@ -239,9 +286,8 @@ TEST(StageEngineTest, OverNcclTheLossesAreTheSame) {
     threads.emplace_back([&, stage] {
       const auto engine = Engine::Load(folder, {.threads = 1, .stage = ranges[stage]});
       ASSERT_TRUE(engine.ok()) << engine.status();
-      losses[stage] =
-          (*engine)->Evaluate(StageSubnet(Subnet::Dense(config), ranges[stage]), tokens, nullptr,
-                              {}, {.transport = &replica.stage(stage), .task = 1});
+      losses[stage] = (*engine)->Evaluate(StageSubnet(Subnet::Dense(config), ranges[stage]), tokens,
+                                          {}, {}, {.transport = &replica.stage(stage), .task = 1});
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -5,10 +5,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/engine/backend.h"
 #include "worker/engine/engine.h"
+#include "worker/engine/repair_cache.h"
 #include "worker/engine/resident_model.h"
 #include "worker/engine/thread_pool.h"
 
@@ -16,24 +19,34 @@ namespace espalier {
 
 // Gram matrices H = Σ x xᵀ of one layer's inputs, float32, in host memory.
 struct LayerGrams {
-  at::Tensor qkv;      // [d, d]
-  at::Tensor o;        // [H·h, H·h]
-  at::Tensor gate_up;  // [d, d]
-  at::Tensor down;     // [f, f]
+  at::Tensor qkv;       // [d, d]
+  at::Tensor o;         // [H·h, H·h]
+  at::Tensor gate_up;   // [d, d]
+  at::Tensor down;      // [f, f]
+  double o_energy = 0;  // OutputEnergy of o and down
+  double down_energy = 0;
 };
 
 class Calibration {
  public:
   std::vector<LayerGrams> layers;
+  // Of each layer [G, h/2] float64: what leaving one pair out of the attention's logits changes
+  // (attention_effects.h).
+  std::vector<at::Tensor> pair_effects;
+  // Modules that were repaired with these Gram matrices. One call at a time, as the engine.
+  mutable RepairCache repairs;
+};
+
+class Predictions {
+ public:
+  DenseRows rows;  // of all sequences, one after another; undefined on stages that have no head
+  int64_t sequences = 0;
+  int64_t length = 0;
 };
 
 class ReformedWeights {
  public:
-  struct Layer {
-    at::Tensor o_transposed;     // [kept query rows, d] float32; undefined: inherited
-    at::Tensor down_transposed;  // [kept channels, d] float32; undefined: inherited
-  };
-  std::vector<Layer> layers;
+  std::vector<LayerWeights> layers;
 };
 
 // The factor of a symmetric positive definite matrix. `damping` is what had to be added to its
@@ -46,17 +59,26 @@ struct Cholesky {
 // exists. INVALID_ARGUMENT when the matrix has a value that is not finite.
 absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping);
 
+// `body` for the attention and the MLP of every layer of the stage, several at a time; what goes
+// wrong first in their order is the error, with the module's name.
+absl::Status ForModules(const ResidentModel& model, ThreadPool* pool, const Control& control,
+                        const std::function<absl::Status(int64_t layer, bool mlp)>& body);
+
 // See Engine::Importance and Engine::Reform. May throw libtorch's exceptions.
 absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
                                              const Calibration& calibration, double damping,
                                              ThreadPool* pool, const Control& control);
+absl::StatusOr<Ranking> ComputeRanking(const ResidentModel& model, const Calibration& calibration,
+                                       const CutSteps& steps, ThreadPool* pool,
+                                       const Control& control);
 absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
                                                const Calibration& calibration, const Subnet& subnet,
                                                const ReformationSpec& options, ThreadPool* pool,
                                                const Control& control);
 
 // One linear with weights W [out, in], given and returned transposed ([in, out] float32): new
-// weights on the inputs `kept`, [kept, out]. H is its Gram matrix [in, in]. The error is relative
+// weights on the inputs `kept`, [kept, out]. H is its Gram matrix [in, in], `energy` the
+// OutputEnergy of both. The error is relative
 // (ReformationError). Neither method's result is worse than the inherited weights: where it would
 // be, those are returned.
 struct ReformedLinear {
@@ -66,7 +88,10 @@ struct ReformedLinear {
 };
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
-                                            const ReformationSpec& options);
+                                            const ReformationSpec& options, double energy);
+
+// ‖W X‖² = tr(W H Wᵀ) of a linear, W given transposed.
+double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram);
 
 // True when the caller asked to stop.
 bool Cancelled(const Control& control);

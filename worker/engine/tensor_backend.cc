@@ -48,13 +48,19 @@ class TensorBackend : public Backend {
     if (observer) observer(inputs);
   }
 
-  std::vector<double> Losses(const ResidentModel& model, const at::Tensor& x, const int32_t* tokens,
-                             int64_t sequences, int64_t length) override;
+  std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& x,
+                               const int32_t* tokens, int64_t sequences, int64_t length,
+                               const DenseRows* dense) override;
+  DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) override;
 
   void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override {
     gram->addmm_(input.t(), input);
   }
   void FinishGram(at::Tensor*) override {}
+  void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
+                         at::Tensor* product) override {
+    product->addmm_(left.t(), right);
+  }
 
   int64_t scratch_bytes() const override { return scratch_bytes_; }
   int64_t activation_bytes() const override { return activation_bytes_; }
@@ -65,6 +71,10 @@ class TensorBackend : public Backend {
     at::Tensor gathered = matrix.index_select(0, Indices(rows, matrix.device()));
     scratch_now_ += static_cast<int64_t>(gathered.nbytes());
     return gathered;
+  }
+  at::Tensor Pick(const at::Tensor& replacement, const at::Tensor& matrix,
+                  const std::vector<int64_t>& rows, bool all) {
+    return replacement.defined() ? replacement.to(matrix.scalar_type()) : Gather(matrix, rows, all);
   }
   void RunAttention(const ResidentModel& model, const ResidentLayer& layer,
                     const LayerSelection& selection, int64_t sequences, int64_t length,
@@ -86,12 +96,15 @@ void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer
   const RotaryTable table = MakeRotaryTable(config, length);
   const at::Tensor normalised = RmsNorm(*x, layer.attention_norm, config.rms_norm_eps);
   const at::Tensor input = normalised.to(model.type);
-  const auto project = [&](const at::Tensor& matrix, const std::vector<int64_t>& rows) {
-    return at::linear(input, Gather(matrix, rows, selection.all_attention)).to(at::kFloat);
+  const LayerWeights& weights = selection.weights;
+  const auto project = [&](const at::Tensor& replacement, const at::Tensor& matrix,
+                           const std::vector<int64_t>& rows) {
+    return at::linear(input, Pick(replacement, matrix, rows, selection.all_attention))
+        .to(at::kFloat);
   };
-  const at::Tensor q = project(layer.q, selection.query_rows);
-  const at::Tensor k = project(layer.k, selection.key_rows);
-  const at::Tensor v = project(layer.v, selection.key_rows);
+  const at::Tensor q = project(weights.q, layer.q, selection.query_rows);
+  const at::Tensor k = project(weights.k, layer.k, selection.key_rows);
+  const at::Tensor v = project(weights.v, layer.v, selection.key_rows);
 
   std::vector<at::Tensor> outputs;
   int64_t column = 0;
@@ -119,9 +132,7 @@ void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer
   inputs->qkv = normalised;
   inputs->o = output.to(at::kFloat);
   const at::Tensor o =
-      selection.o_transposed.defined()
-          ? selection.o_transposed.to(model.type)
-          : Gather(layer.o_transposed, selection.query_rows, selection.all_attention);
+      Pick(weights.o_transposed, layer.o_transposed, selection.query_rows, selection.all_attention);
   x->add_(at::mm(output, o).to(at::kFloat));
 }
 
@@ -129,26 +140,25 @@ void TensorBackend::RunMlp(const ResidentModel& model, const ResidentLayer& laye
                            const LayerSelection& selection, at::Tensor* x, LayerInputs* inputs) {
   const at::Tensor normalised = RmsNorm(*x, layer.mlp_norm, model.config.rms_norm_eps);
   const at::Tensor input = normalised.to(model.type);
-  const auto project = [&](const at::Tensor& matrix) {
-    return at::linear(input, Gather(matrix, selection.channels, selection.all_mlp)).to(at::kFloat);
+  const LayerWeights& weights = selection.weights;
+  const auto pick = [&](const at::Tensor& replacement, const at::Tensor& matrix) {
+    return Pick(replacement, matrix, selection.channels, selection.all_mlp);
   };
-  const at::Tensor hidden = (at::silu(project(layer.gate)) * project(layer.up)).to(model.type);
+  const at::Tensor gate = at::linear(input, pick(weights.gate, layer.gate)).to(at::kFloat);
+  const at::Tensor up = at::linear(input, pick(weights.up, layer.up)).to(at::kFloat);
+  const at::Tensor hidden = (at::silu(gate) * up).to(model.type);
   inputs->gate_up = normalised;
   inputs->down = hidden.to(at::kFloat);
-  const at::Tensor down =
-      selection.down_transposed.defined()
-          ? selection.down_transposed.to(model.type)
-          : Gather(layer.down_transposed, selection.channels, selection.all_mlp);
-  x->add_(at::mm(hidden, down).to(at::kFloat));
+  x->add_(at::mm(hidden, pick(weights.down_transposed, layer.down_transposed)).to(at::kFloat));
 }
 
-std::vector<double> TensorBackend::Losses(const ResidentModel& model, const at::Tensor& x,
-                                          const int32_t* tokens, int64_t sequences,
-                                          int64_t length) {
+std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model, const at::Tensor& x,
+                                            const int32_t* tokens, int64_t sequences,
+                                            int64_t length, const DenseRows* dense) {
   const at::Tensor ids =
       at::from_blob(const_cast<int32_t*>(tokens), {sequences, length}, at::kInt).to(at::kLong);
   const at::Tensor head = model.head;
-  std::vector<double> sums(sequences, 0.0);
+  std::vector<LossSums> sums(sequences);
   for (int64_t s = 0; s < sequences; ++s) {
     const at::Tensor rows = x.narrow(0, s * length, length);
     for (int64_t first = 0; first + 1 < length; first += kVocabularyRows) {
@@ -157,15 +167,33 @@ std::vector<double> TensorBackend::Losses(const ResidentModel& model, const at::
           RmsNorm(rows.narrow(0, first, count), model.final_norm, model.config.rms_norm_eps);
       const at::Tensor logits = at::linear(input.to(model.type), head).to(at::kFloat);
       const at::Tensor targets = ids[s].narrow(0, first + 1, count).to(model.device);
-      const at::Tensor nll =
-          at::logsumexp(logits, -1) - logits.gather(1, targets.unsqueeze(1)).squeeze(1);
-      sums[s] += nll.sum(at::kDouble).item<double>();
+      const at::Tensor log_sum = at::logsumexp(logits, -1);
+      const at::Tensor nll = log_sum - logits.gather(1, targets.unsqueeze(1)).squeeze(1);
+      sums[s].nll += nll.sum(at::kDouble).item<double>();
+      if (dense == nullptr) continue;
+      const int64_t row = s * length + first;
+      const at::Tensor rounded = input.to(model.type).to(at::kFloat);
+      const at::Tensor expected = (rounded * dense->expected.narrow(0, row, count)).sum(-1);
+      const at::Tensor kl = log_sum - expected - dense->entropy.narrow(0, row, count);
+      sums[s].kl += kl.sum(at::kDouble).item<double>();
     }
   }
   return sums;
 }
 
 }  // namespace
+
+DenseRows TensorBackend::Predictions(const ResidentModel& model, const at::Tensor& x) {
+  std::vector<at::Tensor> expected;
+  std::vector<at::Tensor> entropy;
+  for (int64_t first = 0; first < x.size(0); first += kVocabularyRows) {
+    const DenseRows part =
+        PredictRows(model, x.narrow(0, first, std::min(kVocabularyRows, x.size(0) - first)));
+    expected.push_back(part.expected);
+    entropy.push_back(part.entropy);
+  }
+  return {at::cat(expected), at::cat(entropy)};
+}
 
 std::unique_ptr<Backend> MakeTensorBackend() { return std::make_unique<TensorBackend>(); }
 

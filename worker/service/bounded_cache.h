@@ -25,6 +25,10 @@ class BoundedCache {
     return &entries_.back().second;
   }
 
+  void Erase(const Key& key) {
+    std::erase_if(entries_, [&](const auto& entry) { return entry.first == key; });
+  }
+
   // Call before making a value that shall be inserted, so that at no time more than `capacity`
   // values exist. Requires that the key is absent at Insert.
   void MakeRoom() {

@@ -84,30 +84,61 @@ LoadedModel::ReformationKey LoadedModel::KeyOf(const Subnet& subnet, const Refor
           .method = options.method,
           .damping = options.damping,
           .rho = options.rho,
-          .iterations = options.iterations};
+          .iterations = options.iterations,
+          .progressive_damping = options.progressive_damping,
+          .input_damping = options.input_damping};
 }
 
-bool LoadedModel::IsReformed(const Subnet& subnet, const ReformationSpec& options,
-                             const std::string& calibration_hash) {
-  return reformations_.Find(KeyOf(subnet, options, calibration_hash)) != nullptr;
+absl::StatusOr<std::shared_ptr<const Predictions>> LoadedModel::Predict(
+    const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
+  const auto* kept = predictions_.Find(sequences.hash);
+  if (kept != nullptr && pipeline.transport == nullptr) return *kept;
+  predictions_.MakeRoom();
+  ESPALIER_ASSIGN_OR_RETURN(auto predictions, engine_->Predict(sequences, control, pipeline));
+  predictions_.Insert(sequences.hash, predictions);
+  return predictions;
+}
+
+absl::StatusOr<std::shared_ptr<const Predictions>> LoadedModel::PredictionsOn(
+    const std::string& data_set) {
+  if (const auto* kept = predictions_.Find(data_set)) return *kept;
+  return absl::FailedPreconditionError(
+      "this worker does not have the dense model's predictions; it must calibrate first");
+}
+
+absl::StatusOr<bool> LoadedModel::IsReformed(const Subnet& subnet, const ReformationSpec& options,
+                                             const std::string& calibration_hash,
+                                             const Pipeline& pipeline, const Control& control) {
+  const bool here = CacheOf(options).Find(KeyOf(subnet, options, calibration_hash)) != nullptr;
+  if (options.method != ReformationMethod::kProgressive || pipeline.transport == nullptr) {
+    return here;
+  }
+  return engine_->AllStages(here, control, pipeline);
 }
 
 absl::StatusOr<Reformation> LoadedModel::Reform(const Subnet& subnet,
                                                 const ReformationSpec& options,
-                                                const std::string& calibration_hash,
-                                                TaskControl* control, double begin, double end) {
-  const ReformationKey key = KeyOf(subnet, options, calibration_hash);
-  if (const Reformation* kept = reformations_.Find(key)) return *kept;
-  const auto* grams = calibrations_.Find(calibration_hash);
+                                                const TokenSequences& sequences, bool there,
+                                                const Pipeline& pipeline, TaskControl* control,
+                                                double begin, double end) {
+  const ReformationKey key = KeyOf(subnet, options, sequences.hash);
+  ReformationCache& cache = CacheOf(options);
+  if (const Reformation* kept = there ? cache.Find(key) : nullptr) return *kept;
+  const auto* grams = calibrations_.Find(sequences.hash);
   if (grams == nullptr) {
     return absl::FailedPreconditionError(
         "this worker does not have the calibration statistics; it must calibrate first");
   }
   control->SetActivity("reforming a subnet");
-  reformations_.MakeRoom();
-  ESPALIER_ASSIGN_OR_RETURN(Reformation reformation,
-                            engine_->Reform(**grams, subnet, options, control->Part(begin, end)));
-  reformations_.Insert(key, reformation);
+  cache.Erase(key);
+  cache.MakeRoom();
+  const Control part = control->Part(begin, end);
+  ESPALIER_ASSIGN_OR_RETURN(
+      Reformation reformation,
+      options.method == ReformationMethod::kProgressive
+          ? engine_->ReformProgressively(**grams, subnet, options, sequences, part, pipeline)
+          : engine_->Reform(**grams, subnet, options, part));
+  cache.Insert(key, reformation);
   return reformation;
 }
 

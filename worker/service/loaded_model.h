@@ -45,13 +45,26 @@ class LoadedModel {
                                                                const Control& control,
                                                                const Pipeline& pipeline = {});
 
-  // FAILED_PRECONDITION unless the last calibration was on this data set. `begin` to `end` is the
-  // part of the task that this makes up. Requires a method other than none.
+  // The dense model's predictions, kept like the calibration.
+  absl::StatusOr<std::shared_ptr<const Predictions>> Predict(const TokenSequences& sequences,
+                                                             const Control& control,
+                                                             const Pipeline& pipeline = {});
+  // FAILED_PRECONDITION unless the last ones were on this data set.
+  absl::StatusOr<std::shared_ptr<const Predictions>> PredictionsOn(const std::string& data_set);
+
+  // Whether Reform has the weights already. All stages ask it together, and get the same answer
+  // where the method needs them all at once: one that lost its weights makes the others compute
+  // theirs again.
+  absl::StatusOr<bool> IsReformed(const Subnet& subnet, const ReformationSpec& options,
+                                  const std::string& calibration_hash, const Pipeline& pipeline,
+                                  const Control& control);
+  // FAILED_PRECONDITION unless the last calibration was on `sequences`. `there` is IsReformed's
+  // answer, `begin` to `end` the part of the task that this makes up. Requires a method other than
+  // none.
   absl::StatusOr<Reformation> Reform(const Subnet& subnet, const ReformationSpec& options,
-                                     const std::string& calibration_hash, TaskControl* control,
-                                     double begin, double end);
-  bool IsReformed(const Subnet& subnet, const ReformationSpec& options,
-                  const std::string& calibration_hash);
+                                     const TokenSequences& sequences, bool there,
+                                     const Pipeline& pipeline, TaskControl* control, double begin,
+                                     double end);
 
  private:
   // Everything that reformed weights of this model follow from.
@@ -62,9 +75,15 @@ class LoadedModel {
     double damping;
     double rho;
     int64_t iterations;
+    double progressive_damping;
+    double input_damping;
 
     friend bool operator==(const ReformationKey&, const ReformationKey&) = default;
   };
+  using ReformationCache = BoundedCache<ReformationKey, Reformation>;
+  ReformationCache& CacheOf(const ReformationSpec& options) {
+    return options.method == ReformationMethod::kProgressive ? progressive_ : reformations_;
+  }
   static ReformationKey KeyOf(const Subnet& subnet, const ReformationSpec& options,
                               const std::string& calibration_hash);
 
@@ -79,7 +98,11 @@ class LoadedModel {
   const DType dtype_;
   const std::unique_ptr<Engine> engine_;
   BoundedCache<std::string, std::shared_ptr<const Calibration>> calibrations_{kCalibrations};
-  BoundedCache<ReformationKey, Reformation> reformations_{kReformations};
+  BoundedCache<std::string, std::shared_ptr<const Predictions>> predictions_{kCalibrations};
+  ReformationCache reformations_{kReformations};
+  // Apart, because one takes minutes and not seconds: a job has one, and measures other candidates
+  // between making and exporting it.
+  ReformationCache progressive_{1};
 };
 
 // Not thread-safe: the executor's.

@@ -127,28 +127,48 @@ TEST_F(LoadedModelTest, KeepsOneCalibrationAndAFewReformations) {
   const ReformationSpec spec;
   const TokenSequences first = TinySequences(2, 1);
   const TokenSequences second = TinySequences(2, 2);
+  const auto reform = [&](const Subnet& subnet, const ReformationSpec& options,
+                          const TokenSequences& text) {
+    const bool there = *model.IsReformed(subnet, options, text.hash, {}, {});
+    return model.Reform(subnet, options, text, there, {}, &control_, 0, 1).status();
+  };
+  const auto is_reformed = [&](const ReformationSpec& options, const TokenSequences& text) {
+    return *model.IsReformed(TinySubnet(), options, text.hash, {}, {});
+  };
 
-  EXPECT_EQ(model.Reform(TinySubnet(), spec, first.hash, &control_, 0, 1).status().code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(reform(TinySubnet(), spec, first).code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(model.Calibrate(first, {}).ok());
   ASSERT_TRUE(model.Calibrate(first, {}).ok());
-  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first.hash, &control_, 0, 1).ok());
-  ASSERT_TRUE(model.Reform(TinySubnet(), spec, first.hash, &control_, 0, 1).ok());
+  ASSERT_TRUE(reform(TinySubnet(), spec, first).ok());
+  ASSERT_TRUE(reform(TinySubnet(), spec, first).ok());
   EXPECT_EQ(fake_->counts().calibrations, 1);
   EXPECT_EQ(fake_->counts().reformations, 1);
 
   // Other calibration text, other options: other weights.
   ASSERT_TRUE(model.Calibrate(second, {}).ok());
-  ASSERT_TRUE(model.Reform(TinySubnet(), spec, second.hash, &control_, 0, 1).ok());
+  ASSERT_TRUE(reform(TinySubnet(), spec, second).ok());
   const Subnet dense = Subnet::Dense(TinyConfig());
-  EXPECT_FALSE(model.Reform(dense, spec, first.hash, &control_, 0, 1).ok());  // forgotten
-  ASSERT_TRUE(model.IsReformed(TinySubnet(), spec, first.hash));
+  EXPECT_FALSE(reform(dense, spec, first).ok());  // forgotten
+  ASSERT_TRUE(is_reformed(spec, first));
   ReformationSpec damped = spec;
   damped.damping *= 2;
-  EXPECT_FALSE(model.IsReformed(TinySubnet(), damped, second.hash));
-  ASSERT_TRUE(model.Reform(TinySubnet(), damped, second.hash, &control_, 0, 1).ok());
-  EXPECT_FALSE(model.IsReformed(TinySubnet(), spec, second.hash));  // the least recently used
-  EXPECT_TRUE(model.IsReformed(TinySubnet(), spec, first.hash));
+  EXPECT_FALSE(is_reformed(damped, second));
+  ASSERT_TRUE(reform(TinySubnet(), damped, second).ok());
+  EXPECT_FALSE(is_reformed(spec, second));  // the least recently used
+  EXPECT_TRUE(is_reformed(spec, first));
+}
+
+TEST_F(LoadedModelTest, AProgressiveReformationStaysWhileCandidatesAreMeasured) {
+  LoadedModel& model = **cache_.Get(Reference(folder_ / "a"), &control_);
+  const TokenSequences text = TinySequences(2, 1);
+  ASSERT_TRUE(model.Calibrate(text, {}).ok());
+  const ReformationSpec progressive{.method = ReformationMethod::kProgressive};
+  ASSERT_TRUE(model.Reform(TinySubnet(), progressive, text, false, {}, &control_, 0, 1).ok());
+  for (const double damping : {0.1, 0.2, 0.3}) {
+    const ReformationSpec repair{.damping = damping};
+    ASSERT_TRUE(model.Reform(TinySubnet(), repair, text, false, {}, &control_, 0, 1).ok());
+  }
+  EXPECT_TRUE(*model.IsReformed(TinySubnet(), progressive, text.hash, {}, {}));
 }
 
 }  // namespace

@@ -60,13 +60,18 @@ absl::StatusOr<ReformationSpec> ReformationFromMessage(const v1::ReformationOpti
     spec.method = ReformationMethod::kClosedForm;
   } else if (message.method() == "admm") {
     spec.method = ReformationMethod::kAdmm;
+  } else if (message.method() == "progressive") {
+    spec.method = ReformationMethod::kProgressive;
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("reformation method '", message.method(),
-                                                   "' is none of none, closed_form, admm"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("reformation method '", message.method(),
+                     "' is none of none, closed_form, admm, progressive"));
   }
   spec.damping = message.damping();
   spec.rho = message.rho();
   spec.iterations = message.iterations();
+  spec.progressive_damping = message.progressive_damping();
+  spec.input_damping = message.input_damping();
   return spec;
 }
 
@@ -102,6 +107,20 @@ void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome) {
   }
 }
 
+void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome) {
+  for (const LayerRanking& layer : ranking.layers) {
+    v1::LayerRanking* message = outcome->add_ranking();
+    for (const AttentionCut& cut : layer.attention) {
+      v1::AttentionCut* cut_message = message->add_attention();
+      for (const Bitmask& mask : cut.masks) cut_message->add_masks(mask.bytes());
+      cut_message->set_error(cut.error);
+    }
+    message->mutable_channels()->Add(layer.channels.begin(), layer.channels.end());
+    message->mutable_channel_errors()->Add(layer.channel_errors.begin(),
+                                           layer.channel_errors.end());
+  }
+}
+
 void WriteReformationErrors(const std::vector<ReformationError>& errors,
                             v1::ReformOutcome* outcome) {
   for (const ReformationError& error : errors) {
@@ -113,7 +132,8 @@ void WriteReformationErrors(const std::vector<ReformationError>& errors,
   }
 }
 
-absl::Status WriteLosses(const std::vector<SequenceLoss>& losses, v1::EvaluateOutcome* outcome) {
+absl::Status WriteLosses(const std::vector<SequenceLoss>& losses, bool divergence,
+                         v1::EvaluateOutcome* outcome) {
   for (const SequenceLoss& loss : losses) {
     if (loss.predictions != losses.front().predictions) {
       return absl::InternalError(absl::StrCat("sequences of one data set gave ",
@@ -121,6 +141,7 @@ absl::Status WriteLosses(const std::vector<SequenceLoss>& losses, v1::EvaluateOu
                                               " predictions"));
     }
     outcome->add_nll_sums(loss.nll_sum);
+    if (divergence) outcome->add_kl_sums(loss.kl_sum);
     outcome->set_predictions_per_sequence(loss.predictions);
   }
   return absl::OkStatus();

@@ -32,7 +32,9 @@ void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome);
 void WriteReformationErrors(const std::vector<ReformationError>& errors,
                             v1::ReformOutcome* outcome);
 // INTERNAL when the sequences differ in their number of predictions.
-absl::Status WriteLosses(const std::vector<SequenceLoss>& losses, v1::EvaluateOutcome* outcome);
+absl::Status WriteLosses(const std::vector<SequenceLoss>& losses, bool divergence,
+                         v1::EvaluateOutcome* outcome);
+void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome);
 // Bytes of the message that are not UTF-8 become '?'.
 void WriteError(const absl::Status& status, v1::TaskResult* result);
 

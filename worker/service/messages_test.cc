@@ -95,14 +95,14 @@ TEST(MessagesTest, RefusesAPartThatIsNotThere) {
 TEST(MessagesTest, WritesLosses) {
   v1::EvaluateOutcome outcome;
   ASSERT_TRUE(WriteLosses({{.nll_sum = 1.5, .predictions = 7}, {.nll_sum = 2.5, .predictions = 7}},
-                          &outcome)
+                          false, &outcome)
                   .ok());
   EXPECT_THAT(outcome.nll_sums(), ElementsAre(1.5, 2.5));
   EXPECT_EQ(outcome.predictions_per_sequence(), 7);
-  EXPECT_EQ(
-      WriteLosses({{.nll_sum = 1, .predictions = 7}, {.nll_sum = 1, .predictions = 6}}, &outcome)
-          .code(),
-      absl::StatusCode::kInternal);
+  EXPECT_EQ(WriteLosses({{.nll_sum = 1, .predictions = 7}, {.nll_sum = 1, .predictions = 6}}, false,
+                        &outcome)
+                .code(),
+            absl::StatusCode::kInternal);
 }
 
 TEST(MessagesTest, WritesScoresAndReformationErrors) {

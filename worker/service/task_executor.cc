@@ -71,7 +71,7 @@ absl::Status TaskExecutor::Dispatch(const v1::Task& task, TaskControl* control,
     case v1::Task::kEvaluate:
       return Evaluate(task.evaluate(), pipeline, model, control, result);
     case v1::Task::kReform:
-      return Reform(task.reform(), model, control, result);
+      return Reform(task.reform(), pipeline, model, control, result);
     case v1::Task::kExport:
       return Export(task, pipeline, model, control, result);
     case v1::Task::WORK_NOT_SET:
@@ -85,16 +85,33 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
                                      v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto sequences, options_.data_sets->Get(task.data_set()));
   control->SetActivity(absl::StrCat("calibrating on ", sequences->count(), " sequences"));
+  std::shared_ptr<const TokenSequences> to_predict;
+  if (!task.predictions().empty()) {
+    ESPALIER_ASSIGN_OR_RETURN(to_predict, options_.data_sets->Get(task.predictions()));
+  }
   UnitScores scores;
+  Ranking ranking;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
-                              model->Calibrate(*sequences, control->Part(0, 0.8), pipeline));
+                              model->Calibrate(*sequences, control->Part(0, 0.6), pipeline));
+    if (to_predict != nullptr) {
+      control->SetActivity("predicting with the dense model");
+      ESPALIER_RETURN_IF_ERROR(
+          model->Predict(*to_predict, control->Part(0.6, 0.8), pipeline.Call(1)).status());
+    }
     control->SetActivity("computing importance");
     ESPALIER_ASSIGN_OR_RETURN(
-        scores, model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 1)));
+        scores, model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 0.9)));
+    if (task.channel_step() > 0) {
+      control->SetActivity("ranking units");
+      const CutSteps steps{.channels = task.channel_step(), .pairs = task.pair_step()};
+      ESPALIER_ASSIGN_OR_RETURN(ranking,
+                                model->engine().Rank(*calibration, steps, control->Part(0.9, 1)));
+    }
     return absl::OkStatus();
   }));
   WriteUnitScores(scores, result->mutable_calibrate());
+  WriteRanking(ranking, result->mutable_calibrate());
   return absl::OkStatus();
 }
 
@@ -105,27 +122,35 @@ absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, const Pipeline
   ESPALIER_ASSIGN_OR_RETURN(const TokenSequences sequences,
                             SubRange(*all, task.first_sequence(), task.sequence_count()));
   ESPALIER_ASSIGN_OR_RETURN(Subnet subnet, StageMasks(task.subnet(), model->engine()));
-  ESPALIER_ASSIGN_OR_RETURN(const Candidate candidate,
-                            Prepare(std::move(subnet), task.reformation(), 0.5, model, control));
+  ESPALIER_ASSIGN_OR_RETURN(
+      const Candidate candidate,
+      Prepare(std::move(subnet), task.reformation(), 0.5, pipeline, model, control));
+  EvaluationOptions evaluation{.reformed = candidate.reformation.weights.get(),
+                               .first = task.first_sequence()};
+  std::shared_ptr<const Predictions> dense;
+  if (task.divergence()) {
+    ESPALIER_ASSIGN_OR_RETURN(dense, model->PredictionsOn(all->hash));
+    evaluation.dense = dense.get();
+  }
   control->SetActivity(absl::StrCat("scoring a subnet on ", sequences.count(), " sequences"));
   std::vector<SequenceLoss> losses;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(
-        losses,
-        model->engine().Evaluate(candidate.subnet, sequences, candidate.reformation.weights.get(),
-                                 control->Part(candidate.begin, 1), pipeline));
+        losses, model->engine().Evaluate(candidate.subnet, sequences, evaluation,
+                                         control->Part(candidate.begin, 1), pipeline.Call(2)));
     return absl::OkStatus();
   }));
-  return WriteLosses(losses, result->mutable_evaluate());
+  return WriteLosses(losses, task.divergence(), result->mutable_evaluate());
 }
 
-absl::Status TaskExecutor::Reform(const v1::ReformTask& task, LoadedModel* model,
-                                  TaskControl* control, v1::TaskResult* result) {
+absl::Status TaskExecutor::Reform(const v1::ReformTask& task, const Pipeline& pipeline,
+                                  LoadedModel* model, TaskControl* control,
+                                  v1::TaskResult* result) {
   Candidate candidate;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(Subnet subnet, StageMasks(task.subnet(), model->engine()));
-    ESPALIER_ASSIGN_OR_RETURN(candidate,
-                              Prepare(std::move(subnet), task.reformation(), 1, model, control));
+    ESPALIER_ASSIGN_OR_RETURN(
+        candidate, Prepare(std::move(subnet), task.reformation(), 1, pipeline, model, control));
     return absl::OkStatus();
   }));
   WriteReformationErrors(candidate.reformation.errors, result->mutable_reform());
@@ -141,7 +166,7 @@ absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline
       SubnetFromMessage(task.export_().subnet(), engine.config(), Subnet::Dense(engine.config())));
   ESPALIER_ASSIGN_OR_RETURN(const Candidate candidate,
                             Prepare(StageSubnet(whole, engine.stage()),
-                                    task.export_().reformation(), 0.5, model, control));
+                                    task.export_().reformation(), 0.5, pipeline, model, control));
   const int stage = pipeline.transport == nullptr ? 0 : pipeline.transport->rank();
   int64_t bytes = 0;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
@@ -155,18 +180,21 @@ absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline
 }
 
 absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
-    Subnet subnet, const v1::ReformationOptions& reformation, double share, LoadedModel* model,
-    TaskControl* control) {
+    Subnet subnet, const v1::ReformationOptions& reformation, double share,
+    const Pipeline& pipeline, LoadedModel* model, TaskControl* control) {
   Candidate candidate;
   candidate.subnet = std::move(subnet);
   ESPALIER_ASSIGN_OR_RETURN(const ReformationSpec spec, ReformationFromMessage(reformation));
   if (spec.method == ReformationMethod::kNone) return candidate;
   ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
                             options_.data_sets->Get(reformation.calibration()));
-  if (!model->IsReformed(candidate.subnet, spec, calibration->hash)) candidate.begin = share;
   ESPALIER_ASSIGN_OR_RETURN(
-      candidate.reformation,
-      model->Reform(candidate.subnet, spec, calibration->hash, control, 0, candidate.begin));
+      const bool there,
+      model->IsReformed(candidate.subnet, spec, calibration->hash, pipeline, control->Part(0, 0)));
+  if (!there) candidate.begin = share;
+  ESPALIER_ASSIGN_OR_RETURN(candidate.reformation,
+                            model->Reform(candidate.subnet, spec, *calibration, there,
+                                          pipeline.Call(1), control, 0, candidate.begin));
   return candidate;
 }
 

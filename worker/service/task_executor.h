@@ -55,13 +55,14 @@ class TaskExecutor {
                          LoadedModel* model, TaskControl* control, v1::TaskResult* result);
   absl::Status Evaluate(const v1::EvaluateTask& task, const Pipeline& pipeline, LoadedModel* model,
                         TaskControl* control, v1::TaskResult* result);
-  absl::Status Reform(const v1::ReformTask& task, LoadedModel* model, TaskControl* control,
-                      v1::TaskResult* result);
+  absl::Status Reform(const v1::ReformTask& task, const Pipeline& pipeline, LoadedModel* model,
+                      TaskControl* control, v1::TaskResult* result);
   absl::Status Export(const v1::Task& task, const Pipeline& pipeline, LoadedModel* model,
                       TaskControl* control, v1::TaskResult* result);
   // `share` of the task goes to a reformation that is not in the cache.
   absl::StatusOr<Candidate> Prepare(Subnet subnet, const v1::ReformationOptions& reformation,
-                                    double share, LoadedModel* model, TaskControl* control);
+                                    double share, const Pipeline& pipeline, LoadedModel* model,
+                                    TaskControl* control);
   absl::Status Timed(v1::TaskResult* result, const std::function<absl::Status()>& work);
 
   const Options options_;

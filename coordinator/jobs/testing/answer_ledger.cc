@@ -51,7 +51,8 @@ std::string NameOfWork(JobId job, const Work& work) {
   std::string name = absl::StrCat(job, "/", work.index(), "/");
   if (const auto* evaluate = std::get_if<EvaluateWork>(&work)) {
     return absl::StrCat(name, SubnetName(evaluate->subnet), "/", evaluate->data_set, "/",
-                        evaluate->first, "/", static_cast<int>(evaluate->reformation.method));
+                        evaluate->first, "+", evaluate->count, "/",
+                        static_cast<int>(evaluate->reformation.method));
   }
   if (const auto* reform = std::get_if<ReformWork>(&work)) {
     return absl::StrCat(name, SubnetName(reform->subnet));

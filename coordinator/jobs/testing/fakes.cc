@@ -32,7 +32,7 @@ Subnet DrawSubnet(const ModelConfig& config, RandomStream& random) {
   return subnet;
 }
 
-class FakeSearch : public EvolutionarySearch {
+class FakeSearch : public SubnetSearch {
  public:
   FakeSearch(ModelConfig config, const JobSpec& spec) : config_(config), spec_(spec) {
     history_ = absl::StrCat(spec.seed);
@@ -93,6 +93,7 @@ EvaluateResult Evaluate(const EvaluateWork& work) {
     const double noise =
         static_cast<double>(Digest(absl::StrCat(subnet, work.data_set, i)) % 1000000) / 1e6;
     result.nll_sums.push_back((work.subnet ? 14 : 10) * (1 + noise) * (reformed ? 0.8 : 1.0));
+    if (work.divergence) result.kl_sums.push_back(noise);
   }
   return result;
 }
@@ -103,6 +104,21 @@ UnitScores Scores() {
   layer.attention.assign(config.num_kv_heads, std::vector<double>(config.pairs(), 1.0));
   layer.mlp.assign(config.intermediate_size, 2.0);
   return {.layers = std::vector<LayerScores>(config.num_layers, layer)};
+}
+
+// Both groups at one pair of two, and any number of channels, the first to go first.
+Ranking RankingOf(const CutSteps& steps) {
+  const ModelConfig config = TinyConfig();
+  LayerRanking layer;
+  layer.attention.push_back(
+      {std::vector<Bitmask>(config.num_kv_heads, Bitmask::FromIndices(config.pairs(), {0})), 0.2});
+  for (int64_t c = 0; c < config.intermediate_size; ++c) {
+    layer.channels.push_back(static_cast<int32_t>(c));
+  }
+  for (int64_t left = 0; left < config.intermediate_size; left += steps.channels) {
+    layer.channel_errors.push_back(1.0 / static_cast<double>(1 + left));
+  }
+  return {.layers = std::vector<LayerRanking>(config.num_layers, layer)};
 }
 
 }  // namespace
@@ -139,6 +155,21 @@ JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out) {
   return spec;
 }
 
+JobSpec TinyAllocationSpec(uint64_t seed, const std::string& output, bool held_out) {
+  JobSpec spec = TinySpec(seed, output, held_out);
+  spec.method = SearchMethod::kEspalier;
+  spec.reformation.method = ReformationMethod::kProgressive;
+  spec.align_mlp = 1;
+  spec.align_head_dim = 2;
+  spec.tolerance = 0.1;
+  spec.allocation = {.sequences = 2,
+                     .sequence_length = kSequenceLength,
+                     .generations = 3,
+                     .offspring = 4,
+                     .finalists = 2};
+  return spec;
+}
+
 PreparedJob Prepared(const JobSpec& spec) {
   PreparedJob job;
   job.spec = spec;
@@ -162,8 +193,10 @@ WorkerInfo Info(const std::string& name) {
           .stage_address = name + ":7072"};
 }
 
-absl::StatusOr<std::unique_ptr<EvolutionarySearch>> FakeSearchFactory::Create(
-    const ModelConfig& config, const JobSpec& spec, const UnitScores&) const {
+absl::StatusOr<std::unique_ptr<SubnetSearch>> FakeSearchFactory::Create(
+    const ModelConfig& config, const JobSpec& spec, const UnitScores&,
+    const Ranking& ranking) const {
+  if (spec.method == SearchMethod::kEspalier) return MakeAllocationSearch(config, spec, ranking);
   return std::make_unique<FakeSearch>(config, spec);
 }
 
@@ -185,6 +218,11 @@ Outcome FakeAnswer(const SendTask& task) {
     const UnitScores all = Scores();
     CalibrateResult result;
     result.scores.layers.assign(all.layers.begin() + stage.first, all.layers.begin() + stage.end());
+    if (const auto& steps = std::get<CalibrateWork>(task.work).steps) {
+      const Ranking ranking = RankingOf(*steps);
+      result.ranking.layers.assign(ranking.layers.begin() + stage.first,
+                                   ranking.layers.begin() + stage.end());
+    }
     return result;
   }
   if (const auto* evaluate = std::get_if<EvaluateWork>(&task.work)) {

@@ -14,6 +14,8 @@ namespace espalier::testing_fakes {
 ModelConfig TinyConfig();
 // A valid specification with few, small generations. Nothing that it names exists.
 JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out = true);
+// Of method espalier, whose search is the real one.
+JobSpec TinyAllocationSpec(uint64_t seed, const std::string& output, bool held_out = true);
 PreparedJob Prepared(const JobSpec& spec);
 // Can be a stage.
 WorkerInfo Info(const std::string& name);
@@ -23,8 +25,10 @@ inline constexpr char kTestVersion[] = "1.2.3";
 // every fitness value reported before, so one wrong value changes all that follows.
 class FakeSearchFactory : public SearchFactory {
  public:
-  absl::StatusOr<std::unique_ptr<EvolutionarySearch>> Create(
-      const ModelConfig& config, const JobSpec& spec, const UnitScores& scores) const override;
+  absl::StatusOr<std::unique_ptr<SubnetSearch>> Create(const ModelConfig& config,
+                                                       const JobSpec& spec,
+                                                       const UnitScores& scores,
+                                                       const Ranking&) const override;
 };
 
 // What loading a part of the model with TinyConfig's shape at `path` finds.

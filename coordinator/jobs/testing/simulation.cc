@@ -200,7 +200,8 @@ class Simulation {
 
   void Submit(int j) {
     if (unsubmitted_.count(j) == 0) return;
-    JobSpec spec = TinySpec(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
+    const auto make = options_.allocation ? TinyAllocationSpec : TinySpec;
+    JobSpec spec = make(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
     if (options_.same_search) spec.seed = 100;
     if (options_.other_models) spec.model = absl::StrCat("/models/", j);
     if (options_.priorities) spec.priority = j % 3;

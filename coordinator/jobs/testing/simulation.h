@@ -26,6 +26,7 @@ struct SimulationOptions {
   int workers = 1;
   int jobs = 1;
   int stages = 1;             // of every job
+  bool allocation = false;    // jobs of method espalier
   bool same_search = false;   // the jobs have the same seed, and so the same candidates
   bool other_models = false;  // each job has a model of its own
   bool priorities = false;    // the jobs differ in priority

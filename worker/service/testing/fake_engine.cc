@@ -164,9 +164,10 @@ class FakeEngine : public Engine {
 
   absl::StatusOr<std::vector<SequenceLoss>> Evaluate(const Subnet& subnet,
                                                      const TokenSequences& sequences,
-                                                     const ReformedWeights* reformed,
+                                                     const EvaluationOptions& options,
                                                      const Control& control,
                                                      const Pipeline&) override {
+    const ReformedWeights* reformed = options.reformed;
     const Call call(this, &FakeEngineControl::Counts::evaluations, control);
     ESPALIER_RETURN_IF_ERROR(call.status());
     ESPALIER_RETURN_IF_ERROR(Match(subnet, reformed));
@@ -176,8 +177,20 @@ class FakeEngine : public Engine {
       losses.push_back({.nll_sum = FakeNll(subnet, config_, &sequences.tokens[i * length], length,
                                            reformed != nullptr),
                         .predictions = length - 1});
+      if (options.dense == nullptr) continue;
+      const double dense =
+          FakeNll(Subnet::Dense(config_), config_, &sequences.tokens[i * length], length, false);
+      losses.back().kl_sum = std::max(0.0, losses.back().nll_sum - dense);
     }
     return losses;
+  }
+
+  absl::StatusOr<std::shared_ptr<const Predictions>> Predict(const TokenSequences& sequences,
+                                                             const Control& control,
+                                                             const Pipeline&) override {
+    const Call call(this, &FakeEngineControl::Counts::predictions, control);
+    ESPALIER_RETURN_IF_ERROR(call.status());
+    return Hide<Predictions>(FakeCalibration{sequences.hash});
   }
 
   absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
@@ -208,6 +221,43 @@ class FakeEngine : public Engine {
     }
     return scores;
   }
+
+  absl::StatusOr<Ranking> Rank(const Calibration& calibration, const CutSteps& steps,
+                               const Control& control) override {
+    const Call call(this, &FakeEngineControl::Counts::rankings, control);
+    ESPALIER_RETURN_IF_ERROR(call.status());
+    const std::string prefix = Reveal(calibration).data_set;
+    Ranking ranking;
+    for (int64_t l = 0; l < config_.num_layers; ++l) {
+      LayerRanking& layer = ranking.layers.emplace_back();
+      for (int64_t left = steps.pairs; left < config_.pairs(); left += steps.pairs) {
+        AttentionCut& cut = layer.attention.emplace_back();
+        for (int64_t g = 0; g < config_.num_kv_heads; ++g) {
+          Bitmask& mask = cut.masks.emplace_back(config_.pairs());
+          for (int64_t p = 0; p < left; ++p) mask.Set(p);
+        }
+        cut.error = Fraction(absl::StrCat(prefix, " r", l)) /
+                    static_cast<double>(left * config_.num_kv_heads);
+      }
+      for (int64_t c = 0; c < config_.intermediate_size; ++c) {
+        layer.channels.push_back(static_cast<int32_t>(c));
+      }
+      for (int64_t left = 0; left < config_.intermediate_size; left += steps.channels) {
+        layer.channel_errors.push_back(1.0 / static_cast<double>(left + 1));
+      }
+    }
+    return ranking;
+  }
+
+  absl::StatusOr<Reformation> ReformProgressively(const Calibration& calibration,
+                                                  const Subnet& subnet,
+                                                  const ReformationSpec& options,
+                                                  const TokenSequences&, const Control& control,
+                                                  const Pipeline&) override {
+    return Reform(calibration, subnet, options, control);
+  }
+
+  absl::StatusOr<bool> AllStages(bool yes, const Control&, const Pipeline&) override { return yes; }
 
   absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                      const ReformationSpec& options,

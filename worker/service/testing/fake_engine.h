@@ -27,6 +27,8 @@ class FakeEngineControl {
     int evaluations = 0;
     int calibrations = 0;
     int importances = 0;
+    int predictions = 0;
+    int rankings = 0;
     int reformations = 0;
     int exports = 0;
     int live_engines = 0;

@@ -1,0 +1,206 @@
+#include "worker/engine/elimination.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "common/status_macros.h"
+#include "worker/engine/statistics.h"
+
+namespace espalier {
+namespace {
+
+// Of the Gram matrices' mean diagonal. The order hardly depends on it; a smaller one makes the
+// elimination of the last inputs unstable in float32.
+constexpr double kDamping = 1e-2;
+constexpr int64_t kChannelsAtOnce = 8;
+// Numbers of whole groups that go, at most so many.
+constexpr int64_t kGroupVariants = 8;
+constexpr float kNever = std::numeric_limits<float>::infinity();
+
+// What is left of a linear while inputs go.
+class Remainder {
+ public:
+  static absl::StatusOr<Remainder> Of(const at::Tensor& weights, const at::Tensor& gram) {
+    ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram, kDamping));
+    return Remainder(weights.to(at::kFloat).clone(),
+                     at::cholesky_inverse(factor.lower).to(at::kFloat).contiguous());
+  }
+  Remainder Clone() const { return {weights_.clone(), inverse_.clone()}; }
+
+  // Cost of removing each single input: ‖W_j‖² / (H⁻¹)_jj. [in]
+  at::Tensor Costs() const { return weights_.square().sum(1) / inverse_.diagonal(); }
+
+  // The same for sets of inputs, [sets, size] indices: [sets].
+  at::Tensor Costs(const at::Tensor& sets) const {
+    const at::Tensor corner = inverse_.index({sets.unsqueeze(2), sets.unsqueeze(1)});
+    const at::Tensor rows = weights_.index({sets});  // [sets, size, out]
+    return (at::linalg_solve(corner, rows) * rows).sum({1, 2});
+  }
+
+  // Removes inputs and says what that costs. Their rows and columns become those of the identity,
+  // so that indices stay and further removals do not touch them.
+  double Remove(const at::Tensor& inputs) {
+    const at::Tensor rows = inverse_.index_select(0, inputs);  // [c, in]
+    const at::Tensor corner = rows.index_select(1, inputs);
+    const at::Tensor gone = weights_.index_select(0, inputs);
+    const double cost = (at::linalg_solve(corner, gone) * gone).sum(at::kDouble).item<double>();
+    const at::Tensor factor = at::linalg_solve(corner, rows);  // [c, in]
+    weights_.addmm_(factor.t(), gone, 1, -1);
+    inverse_.addmm_(rows.t(), factor, 1, -1);
+    weights_.index_fill_(0, inputs, 0.0);
+    inverse_.index_fill_(0, inputs, 0.0);
+    inverse_.index_fill_(1, inputs, 0.0);
+    inverse_.diagonal().index_fill_(0, inputs, 1.0);
+    return std::max(cost, 0.0);
+  }
+
+  // Forgets all inputs but these.
+  void Keep(const at::Tensor& inputs) {
+    weights_ = weights_.index_select(0, inputs);
+    inverse_ = inverse_.index_select(0, inputs).index_select(1, inputs);
+  }
+
+ private:
+  Remainder(at::Tensor weights, at::Tensor inverse)
+      : weights_(std::move(weights)), inverse_(std::move(inverse)) {}
+
+  at::Tensor weights_;  // [in, out]
+  at::Tensor inverse_;  // [in, in]
+};
+
+double Relative(double cost, double energy) {
+  return cost / std::max(energy, std::numeric_limits<double>::min());
+}
+
+// Inputs of o that belong to each pair: [G, h/2, 2r].
+at::Tensor PairInputs(const ModelConfig& config) {
+  const int64_t r = config.queries_per_group();
+  return at::arange(config.num_kv_heads * r * 2 * config.pairs(), at::kLong)
+      .view({config.num_kv_heads, r * 2, config.pairs()})
+      .transpose(1, 2)
+      .contiguous();
+}
+
+// The attention while pairs and groups go.
+struct AttentionState {
+  Remainder linear;
+  std::vector<Bitmask> masks;
+  double error = 0;
+};
+
+class AttentionEliminator {
+ public:
+  AttentionEliminator(const at::Tensor& effects, double energy, const ModelConfig& config,
+                      const CutSteps& steps)
+      : effects_(effects),
+        energy_(energy),
+        inputs_(PairInputs(config)),
+        steps_(steps),
+        groups_(config.num_kv_heads),
+        pairs_(config.pairs()) {}
+
+  void Run(AttentionState state, std::vector<AttentionCut>* cuts) const {
+    const int64_t variant = (groups_ + kGroupVariants - 1) / kGroupVariants;
+    std::vector<int64_t> present;
+    for (int64_t g = 0; g < groups_; ++g) present.push_back(g);
+    for (;;) {
+      if (std::ssize(present) < groups_) cuts->push_back({state.masks, state.error});
+      if ((groups_ - std::ssize(present)) % variant == 0) Thin(state, present, cuts);
+      if (present.size() == 1) return;
+      RemoveGroup(&state, &present);
+    }
+  }
+
+ private:
+  // The group whose removal costs least, from o's inputs alone: its pattern goes with it.
+  void RemoveGroup(AttentionState* state, std::vector<int64_t>* present) const {
+    const at::Tensor sets =
+        inputs_.index_select(0, at::tensor(*present, at::kLong)).flatten(1);  // [n, r · h]
+    const int64_t place = state->linear.Costs(sets).argmin().item<int64_t>();
+    state->error += Relative(state->linear.Remove(sets[place]), energy_);
+    state->masks[(*present)[place]] = Bitmask(pairs_);
+    present->erase(present->begin() + place);
+  }
+
+  // A pair of every group at a time.
+  void Thin(const AttentionState& whole, const std::vector<int64_t>& present,
+            std::vector<AttentionCut>* cuts) const {
+    AttentionState state{whole.linear.Clone(), whole.masks, whole.error};
+    const at::Tensor groups = at::tensor(present, at::kLong);
+    const at::Tensor inputs = inputs_.index_select(0, groups);  // [n, h/2, 2r]
+    at::Tensor penalty = effects_.index_select(0, groups).to(at::kFloat);
+    for (int64_t left = pairs_ - 1; left > 0; --left) {
+      const at::Tensor costs =
+          state.linear.Costs(inputs.flatten(0, 1)).view_as(penalty) / std::max(energy_, 1e-300) +
+          penalty;
+      const at::Tensor chosen = costs.argmin(1);  // [n]
+      std::vector<at::Tensor> gone;
+      for (size_t i = 0; i < present.size(); ++i) {
+        const auto pair = chosen[static_cast<int64_t>(i)].item<int64_t>();
+        gone.push_back(inputs[static_cast<int64_t>(i)][pair]);
+        state.error += effects_[present[i]][pair].item<double>();
+        state.masks[present[i]].Set(pair, false);
+        penalty[static_cast<int64_t>(i)][pair] = kNever;
+      }
+      state.error += Relative(state.linear.Remove(at::cat(gone)), energy_);
+      if (left % steps_.pairs == 0) cuts->push_back({state.masks, state.error});
+    }
+  }
+
+  const at::Tensor effects_;  // [G, h/2] float64
+  const double energy_;
+  const at::Tensor inputs_;
+  const CutSteps steps_;
+  const int64_t groups_;
+  const int64_t pairs_;
+};
+
+}  // namespace
+
+absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tensor& gram,
+                               const CutSteps& steps, LayerRanking* ranking) {
+  const double energy = OutputEnergy(down_transposed, gram);
+  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(down_transposed, gram));
+  const int64_t channels = down_transposed.size(0);
+  at::Tensor live = at::arange(channels, at::kLong);  // channel of each remaining input
+  at::Tensor is_gone = at::zeros({channels}, at::kBool);
+  ranking->channel_errors.assign((channels + steps.channels - 1) / steps.channels, 0.0);
+  double error = 0;
+  for (int64_t left = channels; left > 0;) {
+    const int64_t next_size = (left - 1) / steps.channels * steps.channels;
+    const int64_t count = std::min(kChannelsAtOnce, left - next_size);
+    const at::Tensor costs = linear.Costs().masked_fill(is_gone, kNever);
+    const at::Tensor chosen = std::get<1>(costs.topk(count, 0, /*largest=*/false));
+    error += Relative(linear.Remove(chosen), energy);
+    is_gone.index_fill_(0, chosen, true);
+    const at::Tensor names = live.index_select(0, chosen);
+    for (int64_t i = 0; i < count; ++i) {
+      ranking->channels.push_back(static_cast<int32_t>(names[i].item<int64_t>()));
+    }
+    left -= count;
+    if (left % steps.channels == 0) ranking->channel_errors[left / steps.channels] = error;
+    if (4 * left < 3 * is_gone.size(0)) {
+      const at::Tensor kept = is_gone.logical_not().nonzero().squeeze(1);
+      linear.Keep(kept);
+      live = live.index_select(0, kept);
+      is_gone = at::zeros({left}, at::kBool);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EliminateAttention(const at::Tensor& o_transposed, const at::Tensor& gram,
+                                const at::Tensor& effects, const ModelConfig& config,
+                                const CutSteps& steps, LayerRanking* ranking) {
+  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(o_transposed, gram));
+  const AttentionEliminator eliminator(effects, OutputEnergy(o_transposed, gram), config, steps);
+  eliminator.Run({std::move(linear),
+                  std::vector<Bitmask>(config.num_kv_heads, Bitmask(config.pairs(), true)), 0},
+                 &ranking->attention);
+  return absl::OkStatus();
+}
+
+}  // namespace espalier

@@ -1,0 +1,246 @@
+#include "worker/engine/progressive_reformation.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kRowsPerBatch = 16384;
+constexpr int64_t kRowsPerItem = 1024;  // of a row-wise operation on one thread
+
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
+}
+
+// The rows of a matrix, or the kept ones.
+at::Tensor KeptRows(const at::Tensor& resident, const std::vector<int64_t>& rows, bool all) {
+  const at::Tensor kept =
+      all ? resident : resident.index_select(0, at::tensor(rows, at::kLong).to(resident.device()));
+  return kept.to(at::kFloat);
+}
+
+// A layer's selection without its other module.
+LayerSelection OneModule(const LayerSelection& selection, bool mlp) {
+  LayerSelection one = selection;
+  if (mlp) {
+    one.group_pairs.clear();
+    one.pairs.clear();
+    one.query_rows.clear();
+    one.key_rows.clear();
+  } else {
+    one.channels.clear();
+  }
+  return one;
+}
+
+class Reformer {
+ public:
+  Reformer(const ResidentModel& model, const ReformationSpec& options, int64_t length,
+           Backend* backend, ThreadPool* pool, const Control& control, Streams* streams)
+      : model_(model),
+        options_(options),
+        length_(length),
+        batch_(std::max<int64_t>(1, kRowsPerBatch / length) * length),
+        backend_(backend),
+        pool_(pool),
+        control_(control),
+        streams_(streams) {}
+
+  // Fits one module and takes both streams past it.
+  absl::Status Module(int64_t layer, bool mlp, LayerSelection* selection) {
+    const LayerSelection dense = OneModule(Dense(layer), mlp);
+    LayerSelection own = OneModule(*selection, mlp);
+    const bool present = mlp ? own.has_mlp() : own.has_attention();
+    if (present) {
+      ESPALIER_RETURN_IF_ERROR(MapInputs(layer, mlp, &own));
+      ESPALIER_RETURN_IF_ERROR(FitOutputs(layer, mlp, dense, &own));
+      ESPALIER_RETURN_IF_ERROR(Advance(layer, own, streams_->reformed));
+      Store(own.weights, mlp, &selection->weights);
+      return absl::OkStatus();
+    }
+    return Advance(layer, dense, streams_->dense);
+  }
+
+  std::vector<ReformationError> errors() && { return std::move(errors_); }
+
+ private:
+  LayerSelection Dense(int64_t layer) const {
+    const LayerMask& mask = model_.subnet.layers[layer];
+    return SelectLayer(mask, mask, model_.config);
+  }
+
+  static void Store(const LayerWeights& from, bool mlp, LayerWeights* to) {
+    if (mlp) {
+      to->gate = from.gate;
+      to->up = from.up;
+      to->down_transposed = from.down_transposed;
+    } else {
+      to->q = from.q;
+      to->k = from.k;
+      to->v = from.v;
+      to->o_transposed = from.o_transposed;
+    }
+  }
+
+  // Calls body(first, count) for batches of rows; stops when cancelled.
+  template <typename Body>
+  absl::Status ForBatches(Body body) {
+    const int64_t rows = streams_->dense.size(0);
+    for (int64_t first = 0; first < rows; first += batch_) {
+      if (Cancelled(control_)) return CancelledError();
+      body(first, std::min(batch_, rows - first));
+    }
+    return absl::OkStatus();
+  }
+
+  at::Tensor Normalised(const at::Tensor& x, const at::Tensor& weight) {
+    at::Tensor out = at::empty_like(x);
+    const int64_t rows = x.size(0);
+    pool_->ParallelFor((rows + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
+      const int64_t first = item * kRowsPerItem;
+      const int64_t count = std::min(kRowsPerItem, rows - first);
+      out.narrow(0, first, count)
+          .copy_(RmsNorm(x.narrow(0, first, count), weight, model_.config.rms_norm_eps));
+    });
+    return out;
+  }
+
+  // (gram + λI)⁻¹ right, λ = damping · mean(diag gram).
+  absl::StatusOr<at::Tensor> Solve(const at::Tensor& gram, const at::Tensor& right,
+                                   double damping) {
+    ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram.to(at::kCPU), damping));
+    return at::cholesky_solve(right.to(at::kCPU, at::kDouble), factor.lower)
+        .to(model_.device, at::kFloat);
+  }
+
+  absl::Status MapInputs(int64_t index, bool mlp, LayerSelection* own) {
+    const ResidentLayer& layer = model_.layers[index];
+    const at::Tensor& norm = mlp ? layer.mlp_norm : layer.attention_norm;
+    const int64_t d = model_.config.hidden_size;
+    at::Tensor gram = at::zeros({d, d}, streams_->dense.options());   // Σ h hᵀ
+    at::Tensor cross = at::zeros({d, d}, streams_->dense.options());  // Σ h (ĥ − h)ᵀ
+    ESPALIER_RETURN_IF_ERROR(ForBatches([&](int64_t first, int64_t count) {
+      const at::Tensor h = Normalised(streams_->reformed.narrow(0, first, count), norm);
+      const at::Tensor dense = Normalised(streams_->dense.narrow(0, first, count), norm);
+      backend_->AccumulateGram(h, &gram);
+      backend_->AccumulateProduct(h, dense.sub_(h), &cross);
+    }));
+    backend_->FinishGram(&gram);
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change, Solve(gram, cross, options_.input_damping));
+    // Rows of weights w: w M h with M − I = changeᵀ.
+    const auto mapped = [&](const at::Tensor& resident, const std::vector<int64_t>& rows,
+                            bool all) {
+      const at::Tensor kept = KeptRows(resident, rows, all);
+      return at::addmm(kept, kept, change.t()).to(model_.type);
+    };
+    LayerWeights& weights = own->weights;
+    if (mlp) {
+      weights.gate = mapped(layer.gate, own->channels, own->all_mlp);
+      weights.up = mapped(layer.up, own->channels, own->all_mlp);
+    } else {
+      weights.q = mapped(layer.q, own->query_rows, own->all_attention);
+      weights.k = mapped(layer.k, own->key_rows, own->all_attention);
+      weights.v = mapped(layer.v, own->key_rows, own->all_attention);
+    }
+    return absl::OkStatus();
+  }
+
+  // Takes the dense stream past the module and fits the output weights to where it comes out.
+  absl::Status FitOutputs(int64_t index, bool mlp, const LayerSelection& dense,
+                          LayerSelection* own) {
+    const int64_t inner = std::ssize(mlp ? own->channels : own->query_rows);
+    const auto options = streams_->dense.options();
+    at::Tensor gram = at::zeros({inner, inner}, options);
+    at::Tensor product = at::zeros({inner, model_.config.hidden_size}, options);
+    double energy = 0;
+    ESPALIER_RETURN_IF_ERROR(ForBatches([&](int64_t first, int64_t count) {
+      at::Tensor goal = streams_->dense.narrow(0, first, count);
+      RunModule(index, dense, &goal, {});
+      at::Tensor x = streams_->reformed.narrow(0, first, count).clone();
+      const at::Tensor target = goal - x;
+      energy += target.square().sum(at::kDouble).item<double>();
+      int64_t row = 0;
+      RunModule(index, *own, &x, [&](const LayerInputs& inputs) {
+        const at::Tensor& a = mlp ? inputs.down : inputs.o;
+        backend_->AccumulateGram(a, &gram);
+        backend_->AccumulateProduct(a, target.narrow(0, row, a.size(0)), &product);
+        row += a.size(0);
+      });
+    }));
+    backend_->FinishGram(&gram);
+    at::Tensor* weights = mlp ? &own->weights.down_transposed : &own->weights.o_transposed;
+    if (!weights->defined()) {
+      const ResidentLayer& layer = model_.layers[index];
+      *weights = mlp ? KeptRows(layer.down_transposed, own->channels, own->all_mlp)
+                     : KeptRows(layer.o_transposed, own->query_rows, own->all_attention);
+    }
+    const auto error = [&](const at::Tensor& w) {
+      const double cross = (w * product).sum(at::kDouble).item<double>();
+      return (energy - 2 * cross + OutputEnergy(w, gram)) /
+             std::max(energy, std::numeric_limits<double>::min());
+    };
+    const double before = error(*weights);
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change, Solve(gram, product - at::mm(gram, *weights),
+                                                             options_.progressive_damping));
+    *weights = *weights + change;
+    errors_.push_back({model_.first_layer + index, mlp, before, error(*weights)});
+    return absl::OkStatus();
+  }
+
+  absl::Status Advance(int64_t layer, const LayerSelection& selection, at::Tensor& stream) {
+    return ForBatches([&](int64_t first, int64_t count) {
+      at::Tensor x = stream.narrow(0, first, count);
+      RunModule(layer, selection, &x, {});
+    });
+  }
+
+  void RunModule(int64_t layer, const LayerSelection& selection, at::Tensor* x,
+                 const LayerObserver& observer) {
+    backend_->RunLayer(model_, layer, selection, x->size(0) / length_, length_, x, observer);
+  }
+
+  const ResidentModel& model_;
+  const ReformationSpec options_;
+  const int64_t length_;
+  const int64_t batch_;
+  Backend* const backend_;
+  ThreadPool* const pool_;
+  const Control& control_;
+  Streams* const streams_;
+  std::vector<ReformationError> errors_;
+};
+
+}  // namespace
+
+absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
+                                                          std::vector<LayerSelection> selections,
+                                                          const ReformationSpec& options,
+                                                          int64_t length, Backend* backend,
+                                                          ThreadPool* pool, const Control& control,
+                                                          Streams* streams) {
+  Reformer reformer(model, options, length, backend, pool, control, streams);
+  auto weights = std::make_shared<ReformedWeights>();
+  const auto layers = std::ssize(selections);
+  for (int64_t i = 0; i < layers; ++i) {
+    for (const bool mlp : {false, true}) {
+      const absl::Status status = reformer.Module(i, mlp, &selections[i]);
+      if (!status.ok()) {
+        return absl::Status(status.code(),
+                            absl::StrCat("layer ", model.first_layer + i,
+                                         mlp ? " MLP: " : " attention: ", status.message()));
+      }
+      Report(control, static_cast<double>(2 * i + (mlp ? 2 : 1)) / static_cast<double>(2 * layers));
+    }
+    weights->layers.push_back(selections[i].weights);
+  }
+  return Reformation{std::move(weights), std::move(reformer).errors()};
+}
+
+}  // namespace espalier

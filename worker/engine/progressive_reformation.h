@@ -1,0 +1,43 @@
+// Progressive reformation (docs/method.md): module after module, fitted on what the modules before
+// it really give, towards what the dense model has at that place. Internal to the engine.
+//
+// Per module, x the residual stream of the subnet so far and x̂ the dense model's, h and ĥ their
+// normalised forms, y' and ŷ the module's outputs:
+// - input map: its input weights see M h instead of h, M = I + (C − G)(G + λI)⁻¹ with G = Σ h hᵀ
+// and
+//   C = Σ ĥ hᵀ, the least-squares guess at ĥ;
+// - output weights W' on the inner activations a: ridge regression of x̂ + ŷ − x on a, pulled
+// towards
+//   the repaired W: W'ᵀ = Wᵀ + (Σ a aᵀ + λI)⁻¹ Σ a (x̂ + ŷ − x − W a)ᵀ.
+#ifndef ESPALIER_WORKER_ENGINE_PROGRESSIVE_REFORMATION_H_
+#define ESPALIER_WORKER_ENGINE_PROGRESSIVE_REFORMATION_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/backend.h"
+#include "worker/engine/statistics.h"
+
+namespace espalier {
+
+// The residual streams of all sequences, [rows, d] float32, before a layer.
+struct Streams {
+  at::Tensor dense;
+  at::Tensor reformed;
+};
+
+// `selections` of the stage's layers hold the repaired weights to begin with. Leaves in `streams`
+// what the stage gives. May throw libtorch's exceptions.
+absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
+                                                          std::vector<LayerSelection> selections,
+                                                          const ReformationSpec& options,
+                                                          int64_t length, Backend* backend,
+                                                          ThreadPool* pool, const Control& control,
+                                                          Streams* streams);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_WORKER_ENGINE_PROGRESSIVE_REFORMATION_H_

@@ -1,0 +1,288 @@
+// Rankings, repairs and progressive reformation against definitions written out, on small models.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "common/model_folder.h"
+#include "worker/engine/attention_effects.h"
+#include "worker/engine/elimination.h"
+#include "worker/engine/engine.h"
+#include "worker/engine/repair_cache.h"
+#include "worker/engine/statistics.h"
+#include "worker/engine/test_model.h"
+
+namespace espalier {
+namespace {
+
+constexpr double kDamping = 1e-2;  // elimination.cc's
+
+ResidentModel LoadResident(const ModelConfig& config, uint64_t seed) {
+  const auto folder = OpenModelFolder(WriteTestModel(config, seed, "ranked"));
+  EXPECT_TRUE(folder.ok()) << folder.status();
+  return *LoadResidentModel(*folder, WholeModel(folder->config), at::kFloat, at::kCPU);
+}
+
+// Correlated inputs, [n, in].
+at::Tensor Inputs(int64_t rows, int64_t in) {
+  at::manual_seed(3);
+  return at::randn({rows, in}, at::kDouble).mm(at::randn({in, in}, at::kDouble));
+}
+
+// min over W' of ‖W X − W' X_S‖² + damping, relative to ‖W X‖²: the Schur complement.
+double LeastError(const at::Tensor& weights, const at::Tensor& gram,
+                  const std::vector<int64_t>& gone) {
+  const at::Tensor w = weights.to(at::kDouble);
+  at::Tensor h = gram.to(at::kDouble).clone();
+  const double energy = h.mm(w).mul(w).sum().item<double>();
+  h.diagonal().add_(kDamping * h.diagonal().mean().item<double>());
+  const at::Tensor p = at::tensor(gone, at::kLong);
+  at::Tensor is_kept = at::ones({w.size(0)}, at::kBool);
+  is_kept.index_fill_(0, p, false);
+  const at::Tensor s = is_kept.nonzero().squeeze(1);
+  const auto block = [&](const at::Tensor& a, const at::Tensor& b) {
+    return h.index_select(0, a).index_select(1, b);
+  };
+  const at::Tensor schur =
+      s.numel() == 0 ? block(p, p)
+                     : block(p, p) - block(p, s).mm(at::linalg_solve(block(s, s), block(s, p)));
+  const at::Tensor lost = w.index_select(0, p);
+  return schur.mm(lost).mul(lost).sum().item<double>() / energy;
+}
+
+TEST(EliminateChannelsTest, ErrorsAreTheLeastOnesOfTheirSizes) {
+  const c10::InferenceMode no_autograd;
+  const at::Tensor x = Inputs(300, 29);
+  const at::Tensor gram = x.t().mm(x).to(at::kFloat);
+  const at::Tensor weights = at::randn({29, 13}, at::kFloat);
+  LayerRanking ranking;
+  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 4}, &ranking).ok());
+  ASSERT_EQ(ranking.channels.size(), 29);
+  EXPECT_EQ(std::set<int32_t>(ranking.channels.begin(), ranking.channels.end()).size(), 29);
+  ASSERT_EQ(ranking.channel_errors.size(), 8);  // 0, 4, ..., 28 stay
+  for (int64_t i = 0; i < 8; ++i) {
+    const std::vector<int64_t> gone(ranking.channels.begin(),
+                                    ranking.channels.begin() + (29 - 4 * i));
+    const double least = LeastError(weights, gram, gone);
+    EXPECT_NEAR(ranking.channel_errors[i], least, 1e-3 * least) << 4 * i << " stay";
+  }
+}
+
+TEST(EliminateChannelsTest, TheFirstToGoIsTheCheapestOfAll) {
+  const c10::InferenceMode no_autograd;
+  const at::Tensor x = Inputs(300, 24);
+  const at::Tensor gram = x.t().mm(x).to(at::kFloat);
+  const at::Tensor weights = at::randn({24, 13}, at::kFloat);
+  LayerRanking ranking;
+  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 1}, &ranking).ok());
+  for (int64_t channel = 0; channel < 24; ++channel) {
+    EXPECT_LE(LeastError(weights, gram, {ranking.channels[0]}),
+              LeastError(weights, gram, {channel}) * 1.0001);
+  }
+}
+
+TEST(EliminateAttentionTest, ErrorsAreTheLeastOnesPlusTheEffects) {
+  const c10::InferenceMode no_autograd;
+  const ModelConfig config = TestConfig(6, 3, false);
+  const int64_t wide = config.num_heads * config.head_dim;
+  const at::Tensor x = Inputs(500, wide);
+  const at::Tensor gram = x.t().mm(x).to(at::kFloat);
+  const at::Tensor weights = at::randn({wide, config.hidden_size}, at::kFloat);
+  const at::Tensor effects = at::rand({config.num_kv_heads, config.pairs()}, at::kDouble) * 0.01;
+  LayerRanking ranking;
+  ASSERT_TRUE(EliminateAttention(weights, gram, effects, config, {.pairs = 2}, &ranking).ok());
+  std::set<std::string> seen;
+  for (const AttentionCut& cut : ranking.attention) {
+    LayerMask mask{cut.masks, Bitmask(config.intermediate_size, true)};
+    EXPECT_TRUE(mask.HasAttention());
+    EXPECT_LT(mask.KeptPairs(), config.num_kv_heads * config.pairs());
+    std::string name;
+    double expected = 0;
+    for (int64_t g = 0; g < config.num_kv_heads; ++g) {
+      name += cut.masks[g].ToHex();
+      EXPECT_EQ(cut.masks[g].Count() % 2, 0);
+      if (!cut.masks[g].Any()) continue;  // its pattern went with its values
+      for (const int64_t pair : cut.masks[g].ClearIndices()) {
+        expected += effects[g][pair].item<double>();
+      }
+    }
+    EXPECT_TRUE(seen.insert(name).second) << "twice: " << name;
+    const std::vector<int64_t> kept = QueryRows(mask, config);
+    std::vector<int64_t> gone;
+    for (int64_t i = 0; i < wide; ++i) {
+      if (std::find(kept.begin(), kept.end(), i) == kept.end()) gone.push_back(i);
+    }
+    expected += LeastError(weights, gram, gone);
+    EXPECT_NEAR(cut.error, expected, 2e-3 * expected) << name;
+  }
+  // Every size of every number of groups.
+  const int64_t sizes = config.pairs() / 2;
+  EXPECT_EQ(std::ssize(ranking.attention), config.num_kv_heads * sizes - 1);
+}
+
+// The model itself without the pair: its rows of q are zero, v is whole.
+TEST(PairEffectsTest, AreWhatLeavingThePairOutChanges) {
+  const c10::InferenceMode no_autograd;
+  const ModelConfig config = TestConfig(6, 2, false);
+  const ResidentModel model = LoadResident(config, 12);
+  const std::unique_ptr<Backend> backend = MakeTensorBackend();
+  const int64_t length = 40;
+  const TokenSequences tokens = RandomTokens(config, 1, length, 4);
+  const LayerMask& dense = model.subnet.layers[1];
+  LayerSelection selection = SelectLayer(dense, dense, config);
+  selection.channels.clear();
+  const at::Tensor x = backend->Embed(model, tokens.tokens.data(), length) * 5;
+  at::Tensor inputs;
+  const auto attention = [&](const at::Tensor& q) {
+    LayerSelection one = selection;
+    one.weights.q = q;
+    one.weights.k = model.layers[1].k;
+    one.weights.v = model.layers[1].v;
+    at::Tensor y = x.clone();
+    backend->RunLayer(model, 1, one, 1, length, &y,
+                      [&](const LayerInputs& seen) { inputs = seen.qkv.clone(); });
+    return y - x;
+  };
+  const at::Tensor whole = attention(model.layers[1].q);
+  ThreadPool pool(2);
+  const at::Tensor effects = PairEffects(model, 1, inputs, &pool);
+  const int64_t r = config.queries_per_group();
+  for (int64_t g = 0; g < config.num_kv_heads; ++g) {
+    for (int64_t pair = 0; pair < config.pairs(); ++pair) {
+      at::Tensor q = model.layers[1].q.clone();
+      q.view({config.num_kv_heads, r * 2, config.pairs(), -1})[g].select(1, pair).zero_();
+      const double change = (attention(q) - whole).square().sum(at::kDouble).item<double>();
+      const double expected = change / whole.square().sum(at::kDouble).item<double>();
+      EXPECT_NEAR(effects[g][pair].item<double>(), expected, 1e-3 * expected + 1e-9);
+    }
+  }
+}
+
+TEST(RepairCacheTest, ForgetsTheLeastRecentlyUsed) {
+  const auto module = [] { return RepairedModule{at::zeros({10, 10}, at::kFloat)}; };
+  RepairCache cache(1000);
+  cache.Insert("a", module());
+  cache.Insert("b", module());
+  EXPECT_NE(cache.Find("a"), nullptr);
+  cache.Insert("c", module());
+  EXPECT_EQ(cache.Find("b"), nullptr);
+  EXPECT_NE(cache.Find("a"), nullptr);
+  EXPECT_NE(cache.Find("c"), nullptr);
+  EXPECT_EQ(cache.bytes(), 800);
+  cache.Insert("large", {at::zeros({20, 20}, at::kFloat)});
+  EXPECT_EQ(cache.Find("large"), nullptr);
+  EXPECT_EQ(cache.bytes(), 800);
+}
+
+class ReformTest : public ::testing::Test {
+ protected:
+  ReformTest()
+      : config_(TestConfig(6, 3, false)),
+        engine_(*Engine::Load(WriteTestModel(config_, 41, "reformed"), {.threads = 2})),
+        tokens_(RandomTokens(config_, 24, 100, 9)),
+        calibration_(*engine_->Calibrate(tokens_)),
+        dense_(*engine_->Predict(tokens_)) {}
+
+  double Divergence(const Subnet& subnet, const ReformedWeights* weights) {
+    const auto losses =
+        engine_->Evaluate(subnet, tokens_, {.reformed = weights, .dense = dense_.get()});
+    EXPECT_TRUE(losses.ok()) << losses.status();
+    double sum = 0;
+    for (const SequenceLoss& loss : *losses) sum += loss.kl_sum;
+    return sum;
+  }
+
+  const ModelConfig config_;
+  const std::unique_ptr<Engine> engine_;
+  const TokenSequences tokens_;
+  const std::shared_ptr<const Calibration> calibration_;
+  const std::shared_ptr<const Predictions> dense_;
+};
+
+TEST_F(ReformTest, KeptRepairsAreThoseComputedAnew) {
+  const Subnet subnet = RandomTestSubnet(config_, 0.6, false, 3);
+  Subnet other = subnet;
+  other.layers[0].mlp = Bitmask(config_.intermediate_size, true);
+  const auto again = *engine_->Calibrate(tokens_);
+  ASSERT_TRUE(engine_->Reform(*calibration_, subnet, {}).ok());
+  const int64_t kept = calibration_->repairs.bytes();
+  EXPECT_GT(kept, 0);
+  const auto warm = engine_->Reform(*calibration_, other, {});
+  EXPECT_EQ(calibration_->repairs.bytes(), kept);  // all of its modules were there
+  const auto cold = engine_->Reform(*again, other, {});
+  ASSERT_TRUE(warm.ok() && cold.ok());
+  EXPECT_EQ(Divergence(other, warm->weights.get()), Divergence(other, cold->weights.get()));
+  ASSERT_EQ(warm->errors.size(), cold->errors.size());
+  for (size_t i = 0; i < warm->errors.size(); ++i) {
+    EXPECT_EQ(warm->errors[i].after, cold->errors[i].after);
+  }
+}
+
+TEST_F(ReformTest, ProgressiveIsCloserToTheDenseModelThanRepaired) {
+  for (const uint64_t seed : {3, 4, 5}) {
+    const Subnet subnet = RandomTestSubnet(config_, 0.6, seed == 5, seed);
+    const auto repaired = engine_->Reform(*calibration_, subnet, {});
+    const auto progressive = engine_->ReformProgressively(*calibration_, subnet, {}, tokens_);
+    ASSERT_TRUE(repaired.ok() && progressive.ok());
+    const double before = Divergence(subnet, repaired->weights.get());
+    EXPECT_LT(Divergence(subnet, progressive->weights.get()), 0.95 * before) << seed;
+    for (const ReformationError& error : progressive->errors) {
+      EXPECT_LE(error.after, error.before * 1.0001) << error.layer << error.mlp;
+    }
+  }
+}
+
+TEST_F(ReformTest, EverythingWorksInBFloat16) {
+  const auto engine = *Engine::Load(WriteTestModel(config_, 41, "reformed"),
+                                    {.precision = Precision::kBFloat16, .threads = 2});
+  const auto calibration = *engine->Calibrate(tokens_);
+  const auto ranking = engine->Rank(*calibration, {.channels = 4, .pairs = 2});
+  ASSERT_TRUE(ranking.ok()) << ranking.status();
+  const auto dense = *engine->Predict(tokens_);
+  const Subnet subnet = RandomTestSubnet(config_, 0.6, false, 3);
+  const auto progressive = engine->ReformProgressively(*calibration, subnet, {}, tokens_);
+  ASSERT_TRUE(progressive.ok()) << progressive.status();
+  const auto losses = engine->Evaluate(
+      subnet, tokens_, {.reformed = progressive->weights.get(), .dense = dense.get()});
+  ASSERT_TRUE(losses.ok()) << losses.status();
+  double sum = 0;
+  for (const SequenceLoss& loss : *losses) sum += loss.kl_sum;
+  const auto wide = engine_->ReformProgressively(*calibration_, subnet, {}, tokens_);
+  ASSERT_TRUE(wide.ok());
+  const double expected = Divergence(subnet, wide->weights.get());
+  EXPECT_NEAR(sum, expected, 0.05 * expected);
+}
+
+TEST_F(ReformTest, ProgressiveLeavesAWholeModelAsItIs) {
+  const Subnet subnet = Subnet::Dense(config_);
+  const auto progressive = engine_->ReformProgressively(*calibration_, subnet, {}, tokens_);
+  ASSERT_TRUE(progressive.ok()) << progressive.status();
+  EXPECT_NEAR(Divergence(subnet, progressive->weights.get()), 0,
+              1e-4 * static_cast<double>(tokens_.tokens.size()));
+}
+
+// Fewer tokens than channels, the same one everywhere: nearly singular everywhere.
+TEST_F(ReformTest, HardlyAnyDataGivesFiniteWeights) {
+  const TokenSequences same =
+      MakeTokenSequences(4, std::vector<int32_t>(8, tokens_.tokens.front()));
+  const auto calibration = engine_->Calibrate(same);
+  ASSERT_TRUE(calibration.ok()) << calibration.status();
+  const auto ranking = engine_->Rank(**calibration, {.channels = 4, .pairs = 1});
+  ASSERT_TRUE(ranking.ok()) << ranking.status();
+  for (const LayerRanking& layer : ranking->layers) {
+    for (const double error : layer.channel_errors) EXPECT_TRUE(std::isfinite(error));
+    for (const AttentionCut& cut : layer.attention) EXPECT_TRUE(std::isfinite(cut.error));
+  }
+  const Subnet subnet = RandomTestSubnet(config_, 0.5, false, 7);
+  const auto progressive = engine_->ReformProgressively(**calibration, subnet, {}, same);
+  ASSERT_TRUE(progressive.ok()) << progressive.status();
+  EXPECT_TRUE(std::isfinite(Divergence(subnet, progressive->weights.get())));
+}
+
+}  // namespace
+}  // namespace espalier
