@@ -384,5 +384,39 @@ TEST(BrainSharingTest, TheOtherStagesOfADrainedWorkerServeWithAThird) {
   EXPECT_EQ(harness.Job().state, JobState::kSucceeded) << harness.Job().error;
 }
 
+// Repaired candidates need the statistics: both replicas make them, once. The reformed weights take
+// minutes: only one makes those, and measures and exports them.
+TEST(BrainSharingTest, AnAllocationUsesAllReplicasAndReformsOnOne) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Attach(2);
+  harness.Submit(testing_fakes::TinyAllocationSpec(1, "/results/1"));
+  std::map<WorkerKey, std::set<TaskId>> calibrations;
+  std::map<WorkerKey, std::set<TaskId>> candidates;
+  std::set<WorkerKey> reformers;
+  harness.RunUntil([&](const SendTask& task) {
+    if (std::holds_alternative<CalibrateWork>(task.work)) {
+      calibrations[task.worker].insert(task.task);
+    }
+    const auto* evaluate = std::get_if<EvaluateWork>(&task.work);
+    if (evaluate != nullptr && evaluate->divergence) {
+      candidates[task.worker].insert(task.task);
+    }
+    const bool progressive =
+        evaluate != nullptr && evaluate->reformation.method == ReformationMethod::kProgressive;
+    if (progressive || std::holds_alternative<ReformWork>(task.work) ||
+        std::holds_alternative<ExportWork>(task.work)) {
+      reformers.insert(task.worker);
+    }
+    return false;
+  });
+  EXPECT_EQ(harness.Job().state, JobState::kSucceeded) << harness.Job().error;
+  EXPECT_EQ(calibrations[1].size(), 1);
+  EXPECT_EQ(calibrations[2].size(), 1);
+  EXPECT_GT(candidates[1].size(), 5);
+  EXPECT_GT(candidates[2].size(), 5);
+  EXPECT_EQ(reformers.size(), 1);
+}
+
 }  // namespace
 }  // namespace espalier

@@ -57,7 +57,8 @@ void ClosingTable::AddItems(Row row, bool on_search, std::vector<WorkItem>& item
     items.push_back({.work = std::move(work),
                      .index = static_cast<int64_t>(Index(row)) * 2 + (on_search ? 1 : 0),
                      .units = range.count,
-                     .needs_calibration = needs_calibration});
+                     .needs_calibration = needs_calibration,
+                     .needs_reformed = row == Row::kReformed && IsProgressive(job_.spec)});
   }
 }
 

@@ -230,11 +230,13 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
   using Statistics = ModelHolders::Statistics;
   while (true) {
     const Statistics statistics = holders_.statistics(replica);
-    const ReplicaFitness fitness{.key = replica,
-                                 .calibrated = statistics == Statistics::kThere,
-                                 .calibrating = statistics == Statistics::kPending,
-                                 .others_calibrated = holders_.AnyCalibrated(),
-                                 .alone = holders_.Count(ModelHolders::State::kReady) <= 1};
+    const ReplicaFitness fitness{
+        .key = replica,
+        .calibrated = statistics == Statistics::kThere,
+        .calibrating = statistics == Statistics::kPending,
+        .others_calibrated = holders_.AnyCalibrated(),
+        .others_reformed = reformed_on_ != kNobody && reformed_on_ != replica,
+        .alone = holders_.Count(ModelHolders::State::kReady) <= 1};
     std::optional<WorkItem> item = queue_.PopFor(fitness);
     if (!item.has_value() && DrawCandidate()) item = queue_.PopFor(fitness);
     if (!item.has_value()) return std::nullopt;
@@ -263,6 +265,7 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
     if (std::holds_alternative<CalibrateWork>(item->work)) {
       holders_.SetStatistics(replica, Statistics::kPending);
     }
+    if (item->needs_reformed) reformed_on_ = replica;
     return item;
   }
 }
@@ -308,13 +311,24 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId t
   return absl::OkStatus();
 }
 
+void JobMachine::StatisticsGone(ReplicaKey replica) {
+  holders_.SetStatistics(replica, ModelHolders::Statistics::kNone);
+  ReformedGone(replica);
+}
+
+void JobMachine::ReformedGone(ReplicaKey replica) {
+  if (reformed_on_ == replica) reformed_on_ = kNobody;
+}
+
 void JobMachine::Return(WorkItem item, ReplicaKey replica) {
+  if (item.needs_reformed) ReformedGone(replica);
   if (std::holds_alternative<CalibrateWork>(item.work)) StatisticsGone(replica);
   if (!item.prelude) queue_.PushFront(std::move(item));
 }
 
 void JobMachine::Failed(const Step& step, WorkItem item, ReplicaKey replica,
                         const std::string& reason) {
+  if (item.needs_reformed) ReformedGone(replica);
   if (std::holds_alternative<CalibrateWork>(item.work)) StatisticsGone(replica);
   if (!item.prelude) {
     Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});

@@ -91,7 +91,10 @@ class JobMachine {
   void LoadFailed(const Step& step, const Replica& replica, size_t stage,
                   const absl::Status& status, size_t attached);
   void LoadLost(const Step& step, const Replica& replica, const std::string& label);
-  void ReplicaGone(ReplicaKey replica) { holders_.Gone(replica); }
+  void ReplicaGone(ReplicaKey replica) {
+    holders_.Gone(replica);
+    ReformedGone(replica);
+  }
   void WorkerGone(WorkerKey worker) { holders_.WorkerGone(worker); }
 
   // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
@@ -111,9 +114,7 @@ class JobMachine {
   // The stages of a replica lost each other: not the work's fault, but it must not go on for ever.
   void LinkLost(const Step& step, const std::string& reason);
   // The replica was given work that makes it forget this job's statistics.
-  void StatisticsGone(ReplicaKey replica) {
-    holders_.SetStatistics(replica, ModelHolders::Statistics::kNone);
-  }
+  void StatisticsGone(ReplicaKey replica);
   // Whether a replica that does this has the job's statistics. Not before the job is prepared.
   bool SharesStatistics(const CalibrateWork& work) const;
 
@@ -133,6 +134,7 @@ class JobMachine {
                       double seconds);
   void LoadRefused(const Step& step, const std::string& label, const absl::Status& status,
                    size_t attached);
+  void ReformedGone(ReplicaKey replica);
   WorkItem CalibrationItem() const;
   void OpenAnswers(const Step& step);
   const EvaluateResult* Known(const WorkItem& item) const;
@@ -170,6 +172,7 @@ class JobMachine {
   ModelHolders holders_;
   std::vector<StageRange> split_;                     // the layers of each stage
   std::vector<std::set<std::string>> stage_tensors_;  // their names; empty: not made yet
+  ReplicaKey reformed_on_ = kNobody;  // that has the reformed weights, or is about to make them
   int lost_loads_ = 0;
   int failed_preludes_ = 0;
   int lost_links_ = 0;                 // since something was last done

@@ -164,7 +164,8 @@ void JobMachine::QueueCandidate() {
   queue_.PushBack({.work = std::move(work),
                    .index = std::ssize(search_->Drawn()) - 1,
                    .subnet = std::move(name),
-                   .needs_calibration = Repairs()});
+                   .needs_calibration = Repairs(),
+                   .many = Repairs()});
 }
 
 absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
@@ -274,7 +275,8 @@ void JobMachine::StartReformation(const Step& step) {
                                       .reformation = job_->spec.reformation,
                                       .calibration = job_->calibration.hash},
                    .units = layers,
-                   .needs_calibration = true});
+                   .needs_calibration = true,
+                   .needs_reformed = IsProgressive(job_->spec)});
 }
 
 absl::Status JobMachine::AcceptReformation(const Step& step, const ReformResult& result) {
@@ -340,7 +342,10 @@ void JobMachine::StartExport(const Step& step) {
   ExportWork work{.subnet = table_.subnet(Row::kSearched),
                   .reformation = job_->spec.reformation,
                   .calibration = Reforms() ? job_->calibration.hash : ""};
-  queue_.PushBack({.work = std::move(work), .units = kUploadUnits, .needs_calibration = Reforms()});
+  queue_.PushBack({.work = std::move(work),
+                   .units = kUploadUnits,
+                   .needs_calibration = Reforms(),
+                   .needs_reformed = IsProgressive(job_->spec)});
 }
 
 void JobMachine::FinishExport(const Step& step, TaskId task) {

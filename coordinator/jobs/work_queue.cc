@@ -8,8 +8,9 @@ namespace {
 
 bool Suits(const WorkItem& item, const ReplicaFitness& replica) {
   if (item.failures > 0 && !replica.alone && item.last_failed_on == replica.key) return false;
+  if (item.needs_reformed && replica.others_reformed && item.failures == 0) return false;
   if (!item.needs_calibration || replica.calibrated) return true;
-  return !replica.calibrating && (item.failures > 0 || !replica.others_calibrated);
+  return !replica.calibrating && (item.failures > 0 || item.many || !replica.others_calibrated);
 }
 
 }  // namespace

@@ -21,11 +21,21 @@ struct WorkItem {
   // Needs the calibration statistics: goes to a replica that has them, while there is one (but when
   // that failed, to any other, which has to compute them first).
   bool needs_calibration = false;
+  // One of so many that it is worth making the statistics on every replica.
+  bool many = false;
+  // Needs weights that take minutes to make: goes to the replica that has made them or is about to,
+  // while there is one.
+  bool needs_reformed = false;
   // Makes those statistics once more, for one replica: the job knows the scores already.
   bool prelude = false;
   int failures = 0;               // attempts that lost their worker or ended in an error
   ReplicaKey last_failed_on = 0;  // not given to the same replica again while there are others
 };
+
+// The reformed weights of such a job are worth keeping to one replica.
+inline bool IsProgressive(const JobSpec& spec) {
+  return spec.reformation.method == ReformationMethod::kProgressive;
+}
 
 // Unique among the items that are open at a time.
 WorkKey KeyOf(const WorkItem& item);
@@ -36,6 +46,7 @@ struct ReplicaFitness {
   bool calibrated = false;         // it has the job's statistics
   bool calibrating = false;        // or will have them soon
   bool others_calibrated = false;  // another replica has them
+  bool others_reformed = false;    // another replica has the reformed weights
   bool alone = true;               // no other replica serves this job
 };
 

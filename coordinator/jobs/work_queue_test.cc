@@ -30,6 +30,31 @@ TEST(WorkQueueTest, CalibratedWorkWaitsForAWorkerThatHasTheStatistics) {
   EXPECT_EQ(queue.PopFor({.key = 1, .calibrated = true, .alone = false})->index, 1);
 }
 
+TEST(WorkQueueTest, WhatThereIsMuchOfIsWorthTheStatisticsEverywhere) {
+  WorkQueue queue;
+  WorkItem candidate = Item(1, /*needs_calibration=*/true);
+  candidate.many = true;
+  queue.PushBack(candidate);
+  EXPECT_FALSE(queue.PopFor({.key = 2, .calibrating = true, .others_calibrated = true}));
+  EXPECT_TRUE(queue.PopFor({.key = 2, .others_calibrated = true, .alone = false}).has_value());
+}
+
+TEST(WorkQueueTest, WhatNeedsReformedWeightsGoesWhereTheyAre) {
+  WorkQueue queue;
+  WorkItem measurement = Item(1, /*needs_calibration=*/true);
+  measurement.needs_reformed = true;
+  queue.PushBack(measurement);
+  queue.PushBack(Item(2));
+  EXPECT_EQ(queue.PopFor({.key = 2, .calibrated = true, .others_reformed = true})->index, 2);
+  EXPECT_FALSE(queue.PopFor({.key = 2, .calibrated = true, .others_reformed = true}));
+  EXPECT_EQ(queue.PopFor({.key = 1, .calibrated = true})->index, 1);
+  measurement.failures = 1;
+  measurement.last_failed_on = 1;
+  queue.PushBack(measurement);
+  EXPECT_TRUE(
+      queue.PopFor({.key = 2, .calibrated = true, .others_reformed = true, .alone = false}));
+}
+
 TEST(WorkQueueTest, CalibratedWorkIsNotGivenWhileTheStatisticsAreBeingMade) {
   WorkQueue queue;
   queue.PushBack(Item(1, /*needs_calibration=*/true));
