@@ -141,7 +141,8 @@ std::string WhyIllegal(const Candidate& candidate, const ModelConfig& config, co
   if (!shape.ok()) return shape.ToString();
   if (candidate.fingerprint != Fingerprint(candidate.subnet)) return "wrong fingerprint";
   const SequenceWindow& window = candidate.window;
-  if (window.first < 0 || window.count < 1 || window.first + window.count > spec.allocation.sequences) {
+  if (window.first < 0 || window.count < 1 ||
+      window.first + window.count > spec.allocation.sequences) {
     return "the window is out of range";
   }
   const double ratio = ParameterRatio(candidate.subnet, config);

@@ -9,8 +9,8 @@
 
 namespace espalier::search {
 
-// Of n = AllocationSpec::sequences sequences, o and f of which an offspring and a finalist are scored
-// on (at most n):
+// Of n = AllocationSpec::sequences sequences, o and f of which an offspring and a finalist are
+// scored on (at most n):
 //
 // - Sensitivities take the first ones.
 // - When o + f ≤ n, the offspring of a round take the o sequences from a place on, its finalists
