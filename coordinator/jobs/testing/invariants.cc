@@ -10,12 +10,12 @@
 namespace espalier::testing_fakes {
 namespace {
 
-bool Allowed(JobState from, JobState to) {
+bool Allowed(JobState from, JobState to, bool was_paused) {
   if (from == to) return !IsFinal(from);
   if (IsFinal(from)) return false;
   if (from == JobState::kPaused && to == JobState::kQueued) return true;
-  // A job that is paused finishes what it has in hand.
-  if (to == JobState::kSucceeded) return from != JobState::kQueued;
+  // A job that is paused finishes what it has in hand; its end may come when it waits again.
+  if (to == JobState::kSucceeded) return from != JobState::kQueued || was_paused;
   return to != JobState::kQueued && (from != JobState::kPaused || to != JobState::kRunning);
 }
 
@@ -165,7 +165,9 @@ std::string Invariants::Of(const ReleaseJob& action) {
 std::string Invariants::Of(const PublishEvent& action) {
   JobHistory& job = jobs_[action.job];
   if (action.number != ++job.last_event) return "event numbers have gaps";
-  if (action.number > 1 && !Allowed(std::exchange(job.state, action.state), action.state)) {
+  const JobState from = std::exchange(job.state, action.state);
+  job.was_paused = job.was_paused || from == JobState::kPaused;
+  if (action.number > 1 && !Allowed(from, action.state, job.was_paused)) {
     return "a state changed against the diagram";
   }
   if (std::exchange(job.phase, action.progress.phase) > action.progress.phase) {

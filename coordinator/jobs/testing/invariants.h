@@ -26,6 +26,7 @@ class Invariants {
     double best = 0;
     bool finishing = false;
     bool released = false;
+    bool was_paused = false;
     std::set<std::string> log;
   };
   struct WorkerHistory {
