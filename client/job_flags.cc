@@ -76,12 +76,15 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
           "the workers (-100 to 100, default 0)")
       ->option_text("N")
       ->group("Job");
-  command.add_option("--generations", flags.generations, "Generations of the search (default 50)")
+  command
+      .add_option("--generations", flags.generations,
+                  "Generations of the search (default 50; method espalier: 24)")
       ->option_text("N")
       ->group("Search effort");
   command
       .add_option("--population", flags.population,
-                  "Candidates per generation (default 100), divided 50:30:20 into mutations, "
+                  "Candidates per generation of method paper (default 100), divided 50:30:20 into "
+                  "mutations, "
                   "crossovers and mutations of the initial architecture")
       ->option_text("N")
       ->group("Search effort");
@@ -97,7 +100,7 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       ->group("Search effort");
   command
       .add_option("--search-sequences", flags.search_sequences,
-                  "Sequences that score a candidate (default 5)")
+                  "Sequences that candidates are scored on (default 5; method espalier: 32)")
       ->option_text("N")
       ->group("Search effort");
   command
@@ -117,12 +120,9 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
   Override(flags.seed, spec.seed);
   Override(flags.stages, spec.stages);
   Override(flags.priority, spec.priority);
-  Override(flags.generations, spec.search.generations);
   Override(flags.sequence_length, spec.sequence_length);
   Override(flags.calibration_sequences, spec.calibration_sequences);
-  Override(flags.search_sequences, spec.search.sequences);
   Override(flags.eval_sequences, spec.eval_sequences);
-  if (flags.population) SetPopulation(*flags.population, spec.search);
   if (flags.text_format) {
     const auto format = ParseTextFormat(*flags.text_format);
     if (!format.ok()) return FlagError("--text-format", format.status());
@@ -133,6 +133,16 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
     if (!method.ok()) return FlagError("--method", method.status());
     spec.method = *method;
   }
+  // After the method: they are of whichever search the job has.
+  const bool paper = spec.method == SearchMethod::kPaper;
+  Override(flags.generations, paper ? spec.search.generations : spec.allocation.generations);
+  Override(flags.search_sequences, paper ? spec.search.sequences : spec.allocation.sequences);
+  if (flags.population && !paper) {
+    return absl::InvalidArgumentError(
+        "--population is of the method paper; with espalier give allocation.offspring in the job "
+        "file");
+  }
+  if (flags.population) SetPopulation(*flags.population, spec.search);
   if (flags.precision) {
     const auto precision = ParsePrecision(*flags.precision);
     if (!precision.ok()) return FlagError("--precision", precision.status());

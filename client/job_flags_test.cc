@@ -104,6 +104,26 @@ TEST(JobFlagsTest, RelativePathsAreSeenFromTheFolder) {
   EXPECT_EQ(spec.eval_text.path, "");
 }
 
+TEST(JobFlagsTest, SearchEffortIsOfTheMethodThatTheJobHas) {
+  JobSpec spec;
+  JobFlags flags;
+  flags.method = "espalier";
+  flags.generations = 7;
+  flags.search_sequences = 9;
+  ASSERT_TRUE(ApplyJobFlags(flags, spec).ok());
+  EXPECT_EQ(spec.method, SearchMethod::kEspalier);
+  EXPECT_EQ(spec.allocation.generations, 7);
+  EXPECT_EQ(spec.allocation.sequences, 9);
+  EXPECT_EQ(spec.search.generations, SearchSpec().generations);
+  flags.population = 10;
+  EXPECT_THAT(std::string(ApplyJobFlags(flags, spec).message()),
+              ::testing::HasSubstr("--population is of the method paper"));
+  flags = {};
+  flags.method = "best";
+  EXPECT_THAT(std::string(ApplyJobFlags(flags, spec).message()),
+              ::testing::HasSubstr("--method: unknown method \"best\""));
+}
+
 TEST(SetPopulationTest, KeepsThePapersProportions) {
   SearchSpec search;
   SetPopulation(100, search);
