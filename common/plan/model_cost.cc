@@ -14,18 +14,16 @@ int64_t QueryWidth(const ModelConfig& config) { return config.num_heads * config
 double Square(double n) { return n * n; }
 double Cube(double n) { return n * n * n; }
 
-// A linear [d, n] of whose n inputs `kept` stay. The terms are reformation.cc's products: three
-// errors tr(Eᵀ H E), then the method's own.
+// A linear [d, n] of whose n inputs `kept` stay. The terms are reformation.cc's products: what the
+// inputs that go gave, the error afterwards, then the method's own.
 double LinearReformationFlops(double n, double d, double kept, const ReformationSpec& spec) {
-  const double errors = 3 * 2 * Square(n) * d;
+  const double errors = 2 * n * (n - kept) * d + 2 * Square(kept) * d;
   if (spec.method == ReformationMethod::kAdmm) {
     const double inverse = Cube(n);
     const auto products = static_cast<double>(spec.iterations + 1);
     return errors + inverse + products * 2 * Square(n) * d;
   }
-  const double residual = 2 * kept * (n - kept) * d;
-  const double solve = Cube(kept) / 3 + 2 * Square(kept) * d;
-  return errors + residual + solve;
+  return errors + Cube(kept) / 3 + 2 * Square(kept) * d;
 }
 
 }  // namespace

@@ -90,8 +90,8 @@ TEST(ModelCostTest, ReformationOfATinyShapeByHand) {
   // Linears [4, 4] and [4, 6], half of the inputs kept.
   const auto closed_form = [](double n, double k) {
     const double d = 4;
-    const double errors = 6 * n * n * d;
-    return errors + 2 * k * (n - k) * d + k * k * k / 3 + 2 * k * k * d;
+    const double errors = 2 * n * (n - k) * d + 2 * k * k * d;
+    return errors + k * k * k / 3 + 2 * k * k * d;
   };
   EXPECT_DOUBLE_EQ(LayerReformationFlops(Tiny(), 0.5, ReformationSpec()),
                    closed_form(4, 2) + closed_form(6, 3));
