@@ -9,7 +9,8 @@ std::string AnswerContext(const ModelRef& model, const DataSetInfo& sequences,
                           const std::string& repair, const std::string& version) {
   return Sha256Hex(absl::StrCat(model.hash, "\n", static_cast<int>(model.precision), "\n",
                                 sequences.hash, "\n", sequences.sequence_length, "\n",
-                                sequences.count, "\n", repair, "\n", version));
+                                sequences.count, "\n", version,
+                                repair.empty() ? "" : absl::StrCat("\n", repair)));
 }
 
 AnswerBook::Page AnswerBook::Open(const std::string& context) {

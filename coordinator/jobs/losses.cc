@@ -26,6 +26,12 @@ absl::Status CheckEvaluation(const EvaluateResult& result, const EvaluateWork& w
                                                    " sequences was answered with divergences of ",
                                                    result.kl_sums.size()));
   }
+  for (const double kl : result.kl_sums) {
+    // Never negative but for rounding.
+    if (kl < -1e-3 * static_cast<double>(sequence_length)) {
+      return absl::InvalidArgumentError(absl::StrCat("a sum of divergences cannot be ", kl));
+    }
+  }
   for (const double nll : result.nll_sums) {
     if (nll < 0) {
       return absl::InvalidArgumentError(

@@ -49,5 +49,21 @@ TEST(LossesTest, TheOrderOfTheAnswersDoesNotMatter) {
   EXPECT_EQ(collect({0, 1, 2}), collect({1, 2, 0}));
 }
 
+TEST(LossesTest, DivergencesAreCheckedAndAveraged) {
+  EvaluateWork work;
+  work.count = 2;
+  work.divergence = true;
+  EvaluateResult result{.nll_sums = {1, 2}, .predictions_per_sequence = 7, .kl_sums = {0.7, 1.4}};
+  EXPECT_TRUE(CheckEvaluation(result, work, 8).ok());
+  EXPECT_DOUBLE_EQ(DivergenceOf(result.kl_sums, 7), 0.15);
+  result.kl_sums[1] = -1e-6;  // rounding
+  EXPECT_TRUE(CheckEvaluation(result, work, 8).ok());
+  result.kl_sums[1] = -1;  // would beat every honest candidate
+  EXPECT_FALSE(CheckEvaluation(result, work, 8).ok());
+  result.kl_sums = {0.7};
+  EXPECT_FALSE(CheckEvaluation(result, work, 8).ok());
+  EXPECT_EQ(DivergenceOf({std::nan("")}, 7), std::numeric_limits<double>::infinity());
+}
+
 }  // namespace
 }  // namespace espalier
