@@ -21,7 +21,6 @@
 #include "common/model_folder.h"
 #include "common/status_macros.h"
 #include "worker/cuda/loader.h"
-#include "worker/engine/attention_effects.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/compact_export.h"
 #include "worker/engine/memory.h"
@@ -433,14 +432,14 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
     for (int64_t i = 0; i < config.num_layers; ++i) {
       calibration->layers.push_back({square(d), square(wide), square(d), square(f)});
     }
-    calibration->pair_effects.resize(config.num_layers);
+    calibration->first_inputs.resize(config.num_layers);
     const auto observer_of = [&](int64_t layer) -> LayerObserver {
       LayerGrams* grams = &calibration->layers[layer];
-      at::Tensor* effects = &calibration->pair_effects[layer];
-      return [this, grams, effects, layer, &sequences](const LayerInputs& inputs) {
-        if (!effects->defined()) {
+      at::Tensor* first = &calibration->first_inputs[layer];
+      return [this, grams, first, &sequences](const LayerInputs& inputs) {
+        if (!first->defined()) {
           const int64_t rows = std::min(kEffectPositions, sequences.sequence_length);
-          *effects = PairEffects(model_, layer, inputs.qkv.narrow(0, 0, rows), &pool_);
+          *first = inputs.qkv.narrow(0, 0, rows).to(at::kCPU, at::kFloat, false, /*copy=*/true);
         }
         backend_->AccumulateGram(inputs.qkv, &grams->qkv);
         backend_->AccumulateGram(inputs.o, &grams->o);
@@ -493,9 +492,12 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
   ESPALIER_RETURN_IF_ERROR(CheckSubnet(subnet));
   ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
   return WithoutExceptions("progressive reformation", [&]() -> absl::StatusOr<Reformation> {
+    // As candidates are repaired, so that those of the search are there already.
+    ReformationSpec repair = options;
+    repair.method = ReformationMethod::kClosedForm;
     ESPALIER_ASSIGN_OR_RETURN(
         const Reformation repaired,
-        ComputeReformation(model_, calibration, subnet, options, &pool_, control));
+        ComputeReformation(model_, calibration, subnet, repair, &pool_, control));
     ESPALIER_ASSIGN_OR_RETURN(Streams streams, IncomingStreams(sequences, control, pipeline));
     ESPALIER_ASSIGN_OR_RETURN(
         Reformation reformed,

@@ -30,9 +30,9 @@ struct LayerGrams {
 class Calibration {
  public:
   std::vector<LayerGrams> layers;
-  // Of each layer [G, h/2] float64: what leaving one pair out of the attention's logits changes
-  // (attention_effects.h).
-  std::vector<at::Tensor> pair_effects;
+  // Of each layer [T', d] float32: the inputs of q, k and v at the first positions of the first
+  // sequence, for PairEffects.
+  std::vector<at::Tensor> first_inputs;
   // Modules that were repaired with these Gram matrices. One call at a time, as the engine.
   mutable RepairCache repairs;
 };

@@ -169,6 +169,11 @@ TEST_F(LoadedModelTest, AProgressiveReformationStaysWhileCandidatesAreMeasured) 
     ASSERT_TRUE(model.Reform(TinySubnet(), repair, text, false, {}, &control_, 0, 1).ok());
   }
   EXPECT_TRUE(*model.IsReformed(TinySubnet(), progressive, text.hash, {}, {}));
+  // Another stage has lost its weights: this one's are made again, and kept.
+  const int made = fake_->counts().reformations;
+  ASSERT_TRUE(model.Reform(TinySubnet(), progressive, text, false, {}, &control_, 0, 1).ok());
+  EXPECT_EQ(fake_->counts().reformations, made + 1);
+  EXPECT_TRUE(*model.IsReformed(TinySubnet(), progressive, text.hash, {}, {}));
 }
 
 }  // namespace
