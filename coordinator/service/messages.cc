@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/utf8.h"
+#include "proto/statistics_messages.h"
 
 namespace espalier {
 namespace {
@@ -163,30 +164,6 @@ MeasurementView MeasurementFromMessage(const v1::Measurement& message) {
           .tokens_per_second = message.tokens_per_second()};
 }
 
-void WriteScores(const UnitScores& scores, v1::CalibrateOutcome* message) {
-  for (const LayerScores& layer : scores.layers) {
-    v1::LayerUnitScores* layer_message = message->add_layers();
-    for (const std::vector<double>& group : layer.attention) {
-      layer_message->add_attention()->mutable_pairs()->Add(group.begin(), group.end());
-    }
-    layer_message->mutable_mlp()->Add(layer.mlp.begin(), layer.mlp.end());
-  }
-}
-
-void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome) {
-  for (const LayerRanking& layer : ranking.layers) {
-    v1::LayerRanking* message = outcome->add_ranking();
-    for (const AttentionCut& cut : layer.attention) {
-      v1::AttentionCut* cut_message = message->add_attention();
-      for (const Bitmask& mask : cut.masks) cut_message->add_masks(mask.bytes());
-      cut_message->set_error(cut.error);
-    }
-    message->mutable_channels()->Add(layer.channels.begin(), layer.channels.end());
-    message->mutable_channel_errors()->Add(layer.channel_errors.begin(),
-                                           layer.channel_errors.end());
-  }
-}
-
 void Write(const std::monostate&, v1::TaskResult*) {}
 void Write(const LoadResult& outcome, v1::TaskResult* result) {
   v1::LoadOutcome* message = result->mutable_load();
@@ -199,7 +176,7 @@ void Write(const LoadResult& outcome, v1::TaskResult* result) {
   }
 }
 void Write(const CalibrateResult& outcome, v1::TaskResult* result) {
-  WriteScores(outcome.scores, result->mutable_calibrate());
+  WriteUnitScores(outcome.scores, result->mutable_calibrate());
   WriteRanking(outcome.ranking, result->mutable_calibrate());
 }
 void Write(const EvaluateResult& outcome, v1::TaskResult* result) {
@@ -222,22 +199,6 @@ void Write(const ExportResult& outcome, v1::TaskResult* result) {
   result->mutable_export_()->set_bytes(outcome.bytes);
 }
 
-// Masks say their sizes in bytes only: what they are of, the model's shape decides (CheckRanking).
-LayerRanking RankingFromMessage(const v1::LayerRanking& message) {
-  LayerRanking layer;
-  for (const v1::AttentionCut& cut_message : message.attention()) {
-    AttentionCut& cut = layer.attention.emplace_back();
-    cut.error = cut_message.error();
-    for (const std::string& bytes : cut_message.masks()) {
-      cut.masks.push_back(
-          Bitmask::FromBytes(static_cast<int64_t>(bytes.size()) * 8, bytes).value_or(Bitmask()));
-    }
-  }
-  layer.channels = {message.channels().begin(), message.channels().end()};
-  layer.channel_errors = {message.channel_errors().begin(), message.channel_errors().end()};
-  return layer;
-}
-
 }  // namespace
 
 std::string Utf8(std::string text) {
@@ -257,16 +218,8 @@ Outcome OutcomeFromMessage(const v1::TaskResult& result) {
     }
     case v1::TaskResult::kCalibrate: {
       CalibrateResult calibrate;
-      for (const v1::LayerUnitScores& message : result.calibrate().layers()) {
-        LayerScores& layer = calibrate.scores.layers.emplace_back();
-        for (const auto& group : message.attention()) {
-          layer.attention.emplace_back(group.pairs().begin(), group.pairs().end());
-        }
-        layer.mlp.assign(message.mlp().begin(), message.mlp().end());
-      }
-      for (const v1::LayerRanking& message : result.calibrate().ranking()) {
-        calibrate.ranking.layers.push_back(RankingFromMessage(message));
-      }
+      calibrate.scores = UnitScoresFromMessage(result.calibrate());
+      calibrate.ranking = RankingFromMessage(result.calibrate());
       return calibrate;
     }
     case v1::TaskResult::kEvaluate: {

@@ -97,30 +97,6 @@ void WriteDigest(const ModelDigest& digest, v1::LoadOutcome* outcome) {
   }
 }
 
-void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome) {
-  for (const LayerScores& layer : scores.layers) {
-    v1::LayerUnitScores* message = outcome->add_layers();
-    for (const std::vector<double>& pairs : layer.attention) {
-      message->add_attention()->mutable_pairs()->Add(pairs.begin(), pairs.end());
-    }
-    message->mutable_mlp()->Add(layer.mlp.begin(), layer.mlp.end());
-  }
-}
-
-void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome) {
-  for (const LayerRanking& layer : ranking.layers) {
-    v1::LayerRanking* message = outcome->add_ranking();
-    for (const AttentionCut& cut : layer.attention) {
-      v1::AttentionCut* cut_message = message->add_attention();
-      for (const Bitmask& mask : cut.masks) cut_message->add_masks(mask.bytes());
-      cut_message->set_error(cut.error);
-    }
-    message->mutable_channels()->Add(layer.channels.begin(), layer.channels.end());
-    message->mutable_channel_errors()->Add(layer.channel_errors.begin(),
-                                           layer.channel_errors.end());
-  }
-}
-
 void WriteReformationErrors(const std::vector<ReformationError>& errors,
                             v1::ReformOutcome* outcome) {
   for (const ReformationError& error : errors) {

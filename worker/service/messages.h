@@ -28,13 +28,11 @@ absl::StatusOr<TokenSequences> SubRange(const TokenSequences& sequences, int64_t
                                         int64_t count);
 
 void WriteDigest(const ModelDigest& digest, v1::LoadOutcome* outcome);
-void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome);
 void WriteReformationErrors(const std::vector<ReformationError>& errors,
                             v1::ReformOutcome* outcome);
 // INTERNAL when the sequences differ in their number of predictions.
 absl::Status WriteLosses(const std::vector<SequenceLoss>& losses, bool divergence,
                          v1::EvaluateOutcome* outcome);
-void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome);
 // Bytes of the message that are not UTF-8 become '?'.
 void WriteError(const absl::Status& status, v1::TaskResult* result);
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "proto/statistics_messages.h"
 #include "worker/service/testing/tiny_model.h"
 
 namespace espalier {

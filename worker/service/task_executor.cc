@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "proto/statistics_messages.h"
 #include "worker/service/export_model.h"
 #include "worker/service/messages.h"
 
