@@ -22,7 +22,7 @@ class FollowTest : public ::testing::Test {
     v1::Job job;
     job.set_id("job-1");
     job.set_state(v1::JOB_STATE_SUCCEEDED);
-    job.mutable_result()->set_output("/out");
+    job.add_results()->set_output("/out");
     coordinator_->SetJob(job);
     auto client = JobClient::Connect({.address = coordinator_->address()});
     EXPECT_TRUE(client.ok()) << client.status();

@@ -43,8 +43,12 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
                   "Format of both texts: plain (default) or wikitext")
       ->option_text("FORMAT")
       ->group("Job");
-  command.add_option("--ratio", flags.ratio, "Share of all parameters to keep, e.g. 0.7")
-      ->option_text("R")
+  command
+      .add_option("--ratio", flags.ratios,
+                  "Share of all parameters to keep, e.g. 0.7, or several: 0.9,0.8,0.7")
+      ->delimiter(',')
+      ->expected(1)
+      ->option_text("R[,R...]")
       ->group("Job");
   command
       .add_option("--method", flags.method,
@@ -116,7 +120,10 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
   Override(flags.text, spec.text.path);
   Override(flags.eval_text, spec.eval_text.path);
   Override(flags.output, spec.output);
-  Override(flags.ratio, spec.ratio);
+  if (!flags.ratios.empty()) {
+    spec.ratio = flags.ratios.front();
+    spec.more_ratios.assign(flags.ratios.begin() + 1, flags.ratios.end());
+  }
   Override(flags.seed, spec.seed);
   Override(flags.stages, spec.stages);
   Override(flags.priority, spec.priority);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "CLI/App.hpp"
 #include "absl/status/status.h"
@@ -24,7 +25,7 @@ struct JobFlags {
   std::optional<std::string> text_format;  // of both texts
   std::optional<std::string> precision;
   std::optional<std::string> output;
-  std::optional<double> ratio;
+  std::vector<double> ratios;  // of one size or several
   std::optional<uint64_t> seed;
   std::optional<int64_t> stages;
   std::optional<int64_t> priority;

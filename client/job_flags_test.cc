@@ -81,6 +81,13 @@ TEST(JobFlagsTest, FlagsOverrideTheFileAndLeaveTheRest) {
   EXPECT_EQ(spec->text.format, TextFormat::kWikiText);
 }
 
+TEST(JobFlagsTest, SeveralRatiosAreSeveralSizes) {
+  const auto spec =
+      MakeJobSpec(Parse({"--model=/m", "--text=/t", "--output=/o", "--ratio", "0.9,0.8,0.5"}));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->ratios(), (std::vector<double>{0.9, 0.8, 0.5}));
+}
+
 TEST(JobFlagsTest, ErrorsNameTheFlagOrTheFile) {
   EXPECT_THAT(std::string(MakeJobSpec(Parse({"--text-format", "html"})).status().message()),
               HasSubstr("--text-format"));

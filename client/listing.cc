@@ -48,7 +48,15 @@ Json ProgressToJson(const v1::Progress& progress) {
           {"best_perplexity", NumberOrNull(progress.best_perplexity())},
           {"ratio", NumberOrNull(progress.ratio())},
           {"generation", progress.generation()},
+          {"size", progress.size()},
+          {"sizes", progress.sizes()},
           {"waiting_for", TextOrNull(progress.waiting_for())}};
+}
+
+Json ResultsToJson(const google::protobuf::RepeatedPtrField<v1::Result>& results) {
+  Json list = Json::array();
+  for (const v1::Result& result : results) list.push_back(ResultToJson(result));
+  return list;
 }
 
 }  // namespace
@@ -125,7 +133,7 @@ Json JobToJson(const v1::Job& job) {
           {"created_unix_ms", MillisOrNull(job.created_unix_ms())},
           {"finished_unix_ms", MillisOrNull(job.finished_unix_ms())},
           {"spec", job.spec_yaml()},
-          {"result", job.has_result() ? ResultToJson(job.result()) : Json()}};
+          {"results", ResultsToJson(job.results())}};
 }
 
 Json WorkerToJson(const v1::Worker& worker) {
@@ -147,7 +155,7 @@ Json EventToJson(const v1::JobEvent& event) {
           {"progress", event.has_progress() ? ProgressToJson(event.progress()) : Json()},
           {"message", TextOrNull(event.message())},
           {"error", TextOrNull(event.error())},
-          {"result", event.has_result() ? ResultToJson(event.result()) : Json()}};
+          {"results", ResultsToJson(event.results())}};
 }
 
 Json JobsToJson(const v1::ListJobsResponse& jobs) {

@@ -75,7 +75,7 @@ TEST(JsonTest, JobsHaveNullForWhatDoesNotApply) {
   EXPECT_EQ(json["progress"]["best_perplexity"], 31.5);
   EXPECT_TRUE(json["progress"]["eta_seconds"].is_null());
   EXPECT_TRUE(json["error"].is_null());
-  EXPECT_TRUE(json["result"].is_null());
+  EXPECT_EQ(json["results"], nlohmann::ordered_json::array());
   EXPECT_TRUE(json["finished_unix_ms"].is_null());
 }
 
@@ -91,11 +91,11 @@ TEST(JsonTest, EventsCarryTheirNumber) {
   v1::JobEvent event;
   event.set_number(7);
   event.set_state(v1::JOB_STATE_SUCCEEDED);
-  event.mutable_result()->set_output("/out");
+  event.add_results()->set_output("/out");
   const nlohmann::ordered_json json = EventToJson(event);
   EXPECT_EQ(json["number"], 7);
   EXPECT_EQ(json["state"], "succeeded");
-  EXPECT_EQ(json["result"]["output"], "/out");
+  EXPECT_EQ(json["results"][0]["output"], "/out");
   EXPECT_TRUE(json["progress"].is_null());
 }
 

@@ -74,6 +74,9 @@ std::vector<std::string> Fields(const v1::Progress& progress, bool percent) {
     add(absl::StrCat(FormatRate(progress.units_per_second()), unit));
   }
   if (progress.generation() > 0) add(absl::StrCat("generation ", progress.generation()));
+  if (progress.sizes() > 1) {
+    add(absl::StrCat("size ", progress.size(), " of ", progress.sizes()));
+  }
   return fields;
 }
 

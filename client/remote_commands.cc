@@ -41,10 +41,10 @@ int WithCoordinator(const CommandLine& line, const std::function<absl::Status(Jo
 }
 
 void PrintResult(const v1::Job& job, bool json) {
-  if (json) return PrintJson(ResultToJson(job.result()));
+  if (json) return PrintJson(ResultToJson(job));
   // The coordinator's own copy names the texts; without it the table is still worth having.
   const auto spec = ParseJobSpec(job.spec_yaml(), absl::StrCat("job ", job.id()));
-  PrintText(ClosingReport(job.result(), spec.ok() ? *spec : JobSpec()));
+  PrintText(ClosingReport(job, spec.ok() ? *spec : JobSpec()));
 }
 
 // Follows the job until its end or the first Ctrl-C, which leaves it running.

@@ -1,8 +1,10 @@
 #include "client/report.h"
 
 #include <array>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/format.h"
@@ -67,7 +69,6 @@ std::string NextSteps(const v1::Result& result, const JobSpec& spec) {
   const TextSpec& text = result.held_out() ? spec.eval_text : spec.text;
   const char* format = text.format == TextFormat::kWikiText ? "wikitext" : "plain";
   return absl::StrCat(
-      "Result: ", result.output(), "\n",
       "  subnet.json  masks, sizes of every layer, where they come from\n",
       "  compact/     the small model; score it again or on another text with\n",
       "               espalier eval --model ", ShellQuoted(result.output() + "/compact"),
@@ -86,7 +87,41 @@ nlohmann::ordered_json Measured(double value) {
 std::string ClosingReport(const v1::Result& result, const JobSpec& spec) {
   return absl::StrCat(MeasurementTable(result), "\n", TextNote(result, spec), "Took ",
                       FormatDuration(result.seconds()), ", ", FormatCount(result.candidates()),
-                      " candidates scored.\n\n", NextSteps(result, spec));
+                      " candidates scored.\n\n", "Result: ", result.output(), "\n",
+                      NextSteps(result, spec));
+}
+
+std::string ClosingReport(const v1::Job& job, const JobSpec& spec) {
+  if (job.progress().sizes() <= 1) return ClosingReport(job.results(0), spec);
+  const v1::Result& last = *job.results().rbegin();
+  TextTable table({{"size"},
+                   {"parameters", Align::kRight},
+                   {"ratio", Align::kRight},
+                   {"initial", Align::kRight},
+                   {"searched", Align::kRight},
+                   {"reformed", Align::kRight},
+                   {"tokens/s", Align::kRight},
+                   {"took", Align::kRight}});
+  table.AddRow({"dense", FormatCount(last.dense().parameters()), FormatPercent(1), "", "",
+                FormatPerplexity(last.dense().perplexity()),
+                FormatRate(last.dense().tokens_per_second()), ""});
+  double seconds = 0;
+  int64_t candidates = 0;
+  for (const v1::Result& result : job.results()) {
+    const v1::Measurement& small = result.reformed();
+    table.AddRow({std::filesystem::path(result.output()).filename().string(),
+                  FormatCount(small.parameters()), FormatPercent(small.ratio()),
+                  FormatPerplexity(result.initial().perplexity()),
+                  FormatPerplexity(result.searched().perplexity()),
+                  FormatPerplexity(small.perplexity()), FormatRate(small.tokens_per_second()),
+                  FormatDuration(result.seconds())});
+    seconds += result.seconds();
+    candidates += result.candidates();
+  }
+  return absl::StrCat(
+      table.ToString(), "\n", TextNote(last, spec), "Took ", FormatDuration(seconds), ", ",
+      FormatCount(candidates), " candidates scored.\n\n", "Results: ", job.output(),
+      ", a folder for each size, and sizes.csv and sizes.svg\n", NextSteps(last, spec));
 }
 
 nlohmann::ordered_json ResultToJson(const v1::Result& result) {
@@ -104,6 +139,13 @@ nlohmann::ordered_json ResultToJson(const v1::Result& result) {
   json["candidates"] = result.candidates();
   json["seconds"] = result.seconds();
   return json;
+}
+
+nlohmann::ordered_json ResultToJson(const v1::Job& job) {
+  if (job.progress().sizes() <= 1) return ResultToJson(job.results(0));
+  nlohmann::ordered_json sizes = nlohmann::ordered_json::array();
+  for (const v1::Result& result : job.results()) sizes.push_back(ResultToJson(result));
+  return {{"sizes", std::move(sizes)}};
 }
 
 }  // namespace espalier

@@ -61,6 +61,30 @@ TEST(ClosingReportTest, ShowsTheTableTheTextAndTheNextSteps) {
             "run/padded\")\n");
 }
 
+TEST(ClosingReportTest, SeveralSizesHaveARowEach) {
+  v1::Job job;
+  job.set_output("/results/sizes");
+  job.mutable_progress()->set_sizes(2);
+  *job.add_results() = SomeResult();
+  *job.add_results() = SomeResult();
+  job.mutable_results(0)->set_output("/results/sizes/0.7");
+  job.mutable_results(1)->set_output("/results/sizes/0.5");
+  Fill(job.mutable_results(1)->mutable_reformed(), 2000000, 0.5, 40);
+  const std::string report = ClosingReport(job, SomeSpec());
+  EXPECT_THAT(
+      report,
+      StartsWith("size   parameters   ratio  initial  searched  reformed  tokens/s    took\n"
+                 "dense   4,000,000  100.0%                        12.50     1,234        \n"
+                 "0.7     2,790,000   69.8%    45.25     31.00     18.75     1,234  1m 30s\n"
+                 "0.5     2,000,000   50.0%    45.25     31.00     40.00     1,234  1m 30s\n"));
+  EXPECT_THAT(report, HasSubstr("Took 3m 00s, 10,002 candidates scored."));
+  EXPECT_THAT(report, HasSubstr("Results: /results/sizes, a folder for each size"));
+  EXPECT_EQ(ResultToJson(job)["sizes"].size(), 2);
+
+  job.mutable_progress()->set_sizes(1);
+  EXPECT_EQ(ClosingReport(job, SomeSpec()), ClosingReport(job.results(0), SomeSpec()));
+}
+
 TEST(ClosingReportTest, SaysWhenTheFiguresAreNotHeldOut) {
   v1::Result result = SomeResult();
   result.set_held_out(false);

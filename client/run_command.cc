@@ -106,9 +106,9 @@ int Run(const RunFlags& flags, bool json) {
   }
   if (!job.ok()) return Fail(job.status(), json);
   if (json) {
-    PrintJson(ResultToJson(job->result()));
+    PrintJson(ResultToJson(*job));
   } else {
-    PrintText(ClosingReport(job->result(), *spec));
+    PrintText(ClosingReport(*job, *spec));
   }
   return kExitOk;
 }

@@ -35,7 +35,7 @@ TEST_F(ServiceTest, AJobFromSubmissionToResult) {
   EXPECT_EQ(job["state"], "succeeded");
   const std::string id = job["id"];
   EXPECT_EQ(Json({"result", id}), table);
-  EXPECT_EQ(Json({"get", id})["result"], table);
+  EXPECT_EQ(Json({"get", id})["results"][0], table);
   EXPECT_THAT(Espalier({"result", id}).out, HasSubstr("reformed"));
 
   // Following a finished job tells its whole story again.

@@ -247,6 +247,21 @@ absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::CreateAgain(
       new StagedDirectory(std::move(resolved), std::move(staging)));
 }
 
+namespace {
+
+// For good. rename(2) replaces an empty folder but nothing else, so what appeared at the target
+// meanwhile is safe.
+absl::Status MoveFolder(const fs::path& from, const fs::path& to) {
+  ESPALIER_RETURN_IF_ERROR(SyncTree(from));
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) return RequireAbsentOrEmpty(to);
+    return SystemError(errno, "cannot rename the finished folder to", to);
+  }
+  return SyncFolder(to.parent_path());
+}
+
+}  // namespace
+
 StagedDirectory::StagedDirectory(fs::path target, fs::path staging)
     : target_(std::move(target)), staging_(std::move(staging)) {}
 
@@ -264,17 +279,17 @@ void StagedDirectory::RemoveAbandoned(const fs::path& staging) {
 }
 
 absl::Status StagedDirectory::Commit() {
-  ESPALIER_RETURN_IF_ERROR(SyncTree(staging_));
-  // rename(2) replaces an empty folder but nothing else, so what appeared at the target meanwhile
-  // is safe.
-  if (rename(staging_.c_str(), target_.c_str()) != 0) {
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
-      return RequireAbsentOrEmpty(target_);
-    }
-    return SystemError(errno, "cannot rename the finished folder to", target_);
-  }
+  ESPALIER_RETURN_IF_ERROR(MoveFolder(staging_, target_));
   committed_ = true;
-  return SyncFolder(target_.parent_path());
+  return absl::OkStatus();
+}
+
+absl::Status StagedDirectory::CommitPart(const std::string& name) {
+  std::error_code error;
+  fs::create_directory(target_, error);
+  if (error) return SystemError(error.value(), "cannot create", target_);
+  ESPALIER_RETURN_IF_ERROR(SyncFolder(target_.parent_path()));
+  return MoveFolder(staging_ / name, target_ / name);
 }
 
 }  // namespace espalier

@@ -79,6 +79,9 @@ class StagedDirectory {
   // Syncs all files to disk, then renames. ALREADY_EXISTS when something has appeared at the
   // target.
   absl::Status Commit();
+  // Instead of Commit, for a target that grows: commits the folder `name` of staging() alone, into
+  // the target, which is made if need be. ALREADY_EXISTS when something is there under this name.
+  absl::Status CommitPart(const std::string& name);
 
  private:
   StagedDirectory(std::filesystem::path target, std::filesystem::path staging);

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -73,6 +74,11 @@ class RangeChecker {
       Fail(key, absl::StrCat("is ", ShortestDecimal(value), "; ", Describe(range)));
     }
   }
+  void Reals(std::string_view key, double first, const std::vector<double>& others,
+             const Range<double>& range) {
+    Real(key, first, range);
+    for (const double other : others) Real(key, other, range);
+  }
   const absl::Status& status() const { return status_; }
 
  private:
@@ -119,6 +125,13 @@ absl::Status CheckTogether(const JobSpec& spec) {
     return absl::InvalidArgumentError(
         "search.survivors is 1, but a crossover needs two parents: raise it, or set "
         "search.crossovers to 0");
+  }
+  std::vector<double> ratios = spec.ratios();
+  std::sort(ratios.begin(), ratios.end());
+  const auto twice = std::adjacent_find(ratios.begin(), ratios.end());
+  if (twice != ratios.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("target.ratio has ", ShortestDecimal(*twice), " twice; remove one of them"));
   }
   if (spec.align_head_dim > 1 && spec.align_head_dim % 2 != 0) {
     return absl::InvalidArgumentError(
@@ -334,10 +347,28 @@ absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& 
                                       : ReformationMethod::kClosedForm;
   }
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::ResolveAlignment(config, resolved));
-  const job_spec_internal::Sizes sizes = job_spec_internal::SizesOf(resolved, config);
-  ESPALIER_RETURN_IF_ERROR(job_spec_internal::CheckReachable(resolved, config, sizes));
-  job_spec_internal::ResolveSearchSpace(config, sizes, resolved);
+  for (const JobSpec& target : TargetSpecs(resolved)) {
+    ESPALIER_RETURN_IF_ERROR(job_spec_internal::CheckReachable(
+        target, config, job_spec_internal::SizesOf(target, config)));
+  }
+  if (resolved.more_ratios.empty()) {
+    job_spec_internal::ResolveSearchSpace(config, job_spec_internal::SizesOf(resolved, config),
+                                          resolved);
+  }
   return resolved;
 }
+
+std::vector<JobSpec> TargetSpecs(const JobSpec& spec) {
+  std::vector<JobSpec> targets;
+  for (const double ratio : spec.ratios()) {
+    JobSpec target = spec;
+    target.ratio = ratio;
+    target.more_ratios.clear();
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+std::string RatioName(double ratio) { return job_spec_internal::ShortestDecimal(ratio); }
 
 }  // namespace espalier

@@ -91,7 +91,8 @@ struct JobSpec {
   TextSpec eval_text;           // held out; empty path: no held-out figures, and the table says so
   int64_t sequence_length = 0;  // 0 = min(2048, the model's max_position_embeddings)
   double ratio = 0;             // γ, of all parameters; required
-  double tolerance = 0.005;     // legal: ratio in [γ − tolerance, γ]
+  std::vector<double> more_ratios{};  // further sizes, found one after the other in the same job
+  double tolerance = 0.005;           // legal: ratio in [γ − tolerance, γ]
   // Sizes are multiples of these; 0 = 64 and 8, halved for small models (see ResolveDefaults).
   int64_t align_mlp = 0;
   int64_t align_head_dim = 0;
@@ -105,6 +106,13 @@ struct JobSpec {
   SearchSpec search;
   AllocationSpec allocation;
   ReformationSpec reformation{.method = ReformationMethod::kAuto};
+
+  // All sizes, in the order in which they are found.
+  std::vector<double> ratios() const {
+    std::vector<double> all = {ratio};
+    all.insert(all.end(), more_ratios.begin(), more_ratios.end());
+    return all;
+  }
 
   // What candidates are scored on.
   int64_t search_sequences() const {
@@ -134,8 +142,15 @@ absl::Status ValidateJobSpec(const JobSpec& spec);
 
 // Validates, fills every value that is 0 (or empty) for "default" from the model, and refuses a
 // target that the model cannot reach (the embedding alone may be larger), saying the lowest
-// possible ratio. docs/job.md states each rule.
+// possible ratio. docs/job.md states each rule. The search space depends on the ratio: with several
+// sizes it stays open here, and each size's own (TargetSpecs) fills it.
 absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& config);
+
+// The job of each size alone, in their order; of a job with one size, itself.
+std::vector<JobSpec> TargetSpecs(const JobSpec& spec);
+
+// "0.7": the name of a size in messages, and of its folder in a result with several.
+std::string RatioName(double ratio);
 
 // YAML that ParseJobSpec reads back to the same value, every key written out (but a number outside
 // its range, such as a ratio not yet given, is left out). Strings must be UTF-8.

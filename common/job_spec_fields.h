@@ -4,6 +4,7 @@
 //   Group(key, shorthand, body): a map; a lone scalar in its place is the key `shorthand`
 //   Text(key, value), Choice(key, value, names), Integer(key, value, range),
 //   Seed(key, value), Real(key, value, range)
+//   Reals(key, first, others, range): a number, or a list of several
 // Internal to job_spec*.cc.
 #ifndef ESPALIER_COMMON_JOB_SPEC_FIELDS_H_
 #define ESPALIER_COMMON_JOB_SPEC_FIELDS_H_
@@ -84,7 +85,7 @@ void VisitAllocation(Visitor& v, Allocation& allocation) {
 
 template <typename Visitor, typename Target>
 void VisitTarget(Visitor& v, Target& spec) {
-  v.Real("ratio", spec.ratio, Range<double>{0, 1, /*open=*/true});
+  v.Reals("ratio", spec.ratio, spec.more_ratios, Range<double>{0, 1, /*open=*/true});
   v.Real("tolerance", spec.tolerance, Range<double>{0, 0.5, /*open=*/true});
   v.Group("align", "", [&] {
     v.Integer("mlp", spec.align_mlp, kCountOrNone);

@@ -16,6 +16,7 @@ namespace espalier {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -83,6 +84,42 @@ TEST(JobSpecTest, MinimalFileHasThePapersDefaults) {
   EXPECT_EQ(spec->calibration_sequences, 128);
   EXPECT_TRUE(ValidateJobSpec(*spec).ok());
   ExpectSame(*spec, Minimal());
+}
+
+std::string ErrorOf(const std::string& target) {
+  const std::string yaml = "model: m\ntext: t\noutput: o\ntarget: {ratio: " + target + "}\n";
+  return std::string(ParseJobSpec(yaml, "job.yaml").status().message());
+}
+
+TEST(JobSpecTest, SeveralSizesAreAListOfRatios) {
+  absl::StatusOr<JobSpec> spec =
+      ParseJobSpec("model: m\ntext: t\noutput: o\ntarget: {ratio: [0.9, 0.5, 0.75]}\n", "j");
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_THAT(spec->ratios(), ElementsAre(0.9, 0.5, 0.75));
+  EXPECT_TRUE(ValidateJobSpec(*spec).ok());
+  ExpectSame(*ParseJobSpec(JobSpecToYaml(*spec), "again"), *spec);
+  const std::vector<JobSpec> targets = TargetSpecs(*spec);
+  ASSERT_EQ(targets.size(), 3);
+  EXPECT_THAT(targets[1].ratios(), ElementsAre(0.5));
+  EXPECT_EQ(RatioName(targets[2].ratio), "0.75");
+
+  // The search space is each size's own; none is fixed for all.
+  const absl::StatusOr<JobSpec> resolved = ResolveDefaults(*spec, SmolLm2());
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  EXPECT_EQ(resolved->search.attention_min_ratio, 0);
+  EXPECT_THAT(resolved->ratios(), ElementsAre(0.9, 0.5, 0.75));
+
+  spec->more_ratios = {0.5, 0.9};
+  EXPECT_THAT(std::string(ValidateJobSpec(*spec).message()), HasSubstr("has 0.9 twice"));
+  spec->more_ratios = {0.5, 1.5};
+  EXPECT_THAT(std::string(ValidateJobSpec(*spec).message()), StartsWith("target.ratio is 1.5"));
+  spec->more_ratios = {0.5, 0.05};
+  EXPECT_THAT(std::string(ResolveDefaults(*spec, SmolLm2()).status().message()),
+              StartsWith("target.ratio is 0.05, but the lowest"));
+
+  EXPECT_EQ(ErrorOf("[]"), "job.yaml:4:17: target.ratio: expected at least one number, got a list");
+  EXPECT_THAT(ErrorOf("[0.9, 2]"), StartsWith("job.yaml:4:23: target.ratio is 2; it must be"));
+  EXPECT_THAT(ErrorOf("[0.9, x]"), StartsWith("job.yaml:4:23: target.ratio: expected a number"));
 }
 
 TEST(JobSpecTest, ReadsEveryKey) {

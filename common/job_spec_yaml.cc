@@ -110,6 +110,10 @@ class KeyCollector {
   void Real(std::string_view key, const Ignored&...) {
     Text(key);
   }
+  template <typename... Ignored>
+  void Reals(std::string_view key, const Ignored&...) {
+    Text(key);
+  }
   const std::vector<std::string>& keys() const { return keys_; }
 
  private:
@@ -208,6 +212,21 @@ class Reader {
   void Real(std::string_view key, double& value, const Range<double>& range) {
     Number(key, value, "a number", range);
   }
+  void Reals(std::string_view key, double& first, std::vector<double>& others,
+             const Range<double>& range) {
+    const std::optional<YAML::Node> node = Take(key);
+    if (!node) return;
+    std::vector<double> values;
+    if (node->IsSequence()) {
+      for (const YAML::Node& item : *node) AddNumber(key, item, range, values);
+      if (values.empty()) return WrongType(*node, key, "at least one number");
+    } else {
+      AddNumber(key, *node, range, values);
+      if (values.empty()) return;
+    }
+    first = values.front();
+    others.assign(values.begin() + 1, values.end());
+  }
   void Seed(std::string_view key, uint64_t& value) {
     const std::optional<YAML::Node> node = Take(key);
     if (!node) return;
@@ -299,16 +318,29 @@ class Reader {
   }
 
   template <typename T>
+  std::optional<T> NumberIn(std::string_view key, const YAML::Node& node, std::string_view expected,
+                            const Range<T>& range) {
+    const std::optional<T> parsed = Unquoted<T>(node);
+    if (!parsed) {
+      WrongType(node, key, expected);
+    } else if (!range.Contains(*parsed)) {
+      Fail(node.Mark(),
+           absl::StrCat(Join(frame_.path, key), " is ", node.Scalar(), "; ", Describe(range)));
+      return std::nullopt;
+    }
+    return parsed;
+  }
+
+  template <typename T>
   void Number(std::string_view key, T& value, std::string_view expected, const Range<T>& range) {
     const std::optional<YAML::Node> node = Take(key);
     if (!node) return;
-    const std::optional<T> parsed = Unquoted<T>(*node);
-    if (!parsed) return WrongType(*node, key, expected);
-    if (!range.Contains(*parsed)) {
-      return Fail(node->Mark(), absl::StrCat(Join(frame_.path, key), " is ", node->Scalar(), "; ",
-                                             Describe(range)));
-    }
-    value = *parsed;
+    if (const std::optional<T> number = NumberIn(key, *node, expected, range)) value = *number;
+  }
+
+  void AddNumber(std::string_view key, const YAML::Node& node, const Range<double>& range,
+                 std::vector<double>& values) {
+    if (const auto number = NumberIn(key, node, "a number", range)) values.push_back(*number);
   }
 
   std::string_view source_;
@@ -336,6 +368,13 @@ class Writer {
   }
   void Real(std::string_view key, double value, const Range<double>& range) {
     if (range.Contains(value)) Line(key, ShortestDecimal(value));
+  }
+  void Reals(std::string_view key, double first, const std::vector<double>& others,
+             const Range<double>& range) {
+    if (others.empty()) return Real(key, first, range);
+    std::string list = ShortestDecimal(first);
+    for (const double other : others) absl::StrAppend(&list, ", ", ShortestDecimal(other));
+    Line(key, absl::StrCat("[", list, "]"));
   }
   void Seed(std::string_view key, uint64_t value) { Line(key, absl::StrCat(value)); }
 

@@ -81,10 +81,14 @@ struct PrepareJob {
 struct AppendPopulation {
   JobId job = 0;
   std::string lines;
+  std::string part{};  // as in FinishOutput
 };
 
 // Take the files that `task` uploaded, make the padded copy, write these files in this order and
 // commit the folder; answer with OutputDone.
+//
+// A job with several sizes has a folder for each within its own, committed one by one; `summary`
+// is then written beside them anew each time.
 struct FinishOutput {
   struct File {
     std::string name;
@@ -94,6 +98,8 @@ struct FinishOutput {
   TaskId task = 0;
   std::shared_ptr<const Subnet> subnet;  // what the uploaded model must hold
   std::vector<File> files;
+  std::string part{};  // the size's folder; empty: the job has one size, which is its result
+  std::vector<File> summary{};
 };
 
 // The job ended: whatever is kept for it goes, an uncommitted folder too.
@@ -108,7 +114,7 @@ struct PublishEvent {
   JobState state = JobState::kQueued;
   ProgressView progress;
   std::string message;
-  std::shared_ptr<const ResultView> result;
+  ResultViews results{};  // all so far, when a size or the job has ended; else none
   std::string error;
 };
 

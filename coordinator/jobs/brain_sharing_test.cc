@@ -180,7 +180,8 @@ TEST(BrainSharingTest, TheResultDoesNotDependOnCompany) {
   harness.Submit(Spec(3));
   harness.RunToEnd();
   EXPECT_EQ(harness.Population(1), alone.Population(1));
-  EXPECT_EQ(harness.Job(1).result->reformed.perplexity, alone.Job(1).result->reformed.perplexity);
+  EXPECT_EQ(harness.Job(1).results.front()->reformed.perplexity,
+            alone.Job(1).results.front()->reformed.perplexity);
 }
 
 // ---- Known answers ----

@@ -73,7 +73,8 @@ TEST(BrainStageTest, TheResultIsThatOfOneWorker) {
   staged.RunToEnd();
   ASSERT_EQ(staged.Job().state, JobState::kSucceeded) << staged.Job().error;
   EXPECT_EQ(staged.Population(), alone.Population());
-  EXPECT_EQ(staged.Job().result->reformed.perplexity, alone.Job().result->reformed.perplexity);
+  EXPECT_EQ(staged.Job().results.front()->reformed.perplexity,
+            alone.Job().results.front()->reformed.perplexity);
 }
 
 TEST(BrainStageTest, AnAnswerCountsWhenAllStagesHaveGivenTheirs) {

@@ -53,8 +53,8 @@ TEST(BrainTest, AJobRunsFromSubmissionToResult) {
   const JobView job = harness.Job();
   ASSERT_EQ(job.state, JobState::kSucceeded) << job.error;
   EXPECT_EQ(job.progress.phase, JobPhase::kExport);
-  ASSERT_NE(job.result, nullptr);
-  const ResultView& result = *job.result;
+  ASSERT_EQ(job.results.size(), 1);
+  const ResultView& result = *job.results.front();
   EXPECT_EQ(result.dense.ratio, 1.0);
   EXPECT_LT(result.searched.ratio, 1.0);
   EXPECT_EQ(result.searched.parameters, result.reformed.parameters);
@@ -82,7 +82,7 @@ TEST(BrainTest, ThePerplexityOfTheTableIsThatOfTheAnswers) {
   const auto answer = std::get<EvaluateResult>(testing_fakes::FakeAnswer(task));
   double mean = 0;
   for (const double nll : answer.nll_sums) mean += nll / 7 / 5;
-  EXPECT_DOUBLE_EQ(harness.Job().result->dense.perplexity, std::exp(mean));
+  EXPECT_DOUBLE_EQ(harness.Job().results.front()->dense.perplexity, std::exp(mean));
 }
 
 TEST(BrainTest, WithoutHeldOutTextTheTableIsOnTheSearchText) {
@@ -90,7 +90,7 @@ TEST(BrainTest, WithoutHeldOutTextTheTableIsOnTheSearchText) {
   harness.Attach(1);
   harness.Submit(TinySpec(1, "/results/1", /*held_out=*/false));
   harness.RunToEnd();
-  const ResultView& result = *harness.Job().result;
+  const ResultView& result = *harness.Job().results.front();
   EXPECT_FALSE(result.held_out);
   for (const MeasurementView* row :
        {&result.dense, &result.initial, &result.searched, &result.reformed}) {
@@ -111,7 +111,7 @@ TEST(BrainTest, WithoutReformationTheLastRowIsTheThird) {
     seen.push_back(task);
     return false;
   });
-  const ResultView& result = *harness.Job().result;
+  const ResultView& result = *harness.Job().results.front();
   EXPECT_EQ(result.reformed.perplexity, result.searched.perplexity);
   for (const SendTask& task : seen) EXPECT_FALSE(std::holds_alternative<ReformWork>(task.work));
 }

@@ -9,6 +9,10 @@ namespace espalier {
 ClosingTable::ClosingTable(const PreparedJob& job)
     : job_(job), repair_(job.spec.repair()), held_out_(!job.spec.eval_text.path.empty()) {}
 
+void ClosingTable::TakeDense(const ClosingTable& other) {
+  rows_[Index(Row::kDense)] = other.rows_[Index(Row::kDense)];
+}
+
 void ClosingTable::SetSubnet(Row row, std::shared_ptr<const Subnet> subnet,
                              double search_perplexity) {
   rows_[Index(row)].subnet = std::move(subnet);
@@ -40,6 +44,7 @@ void ClosingTable::AddItems(Row row, bool on_search, std::vector<WorkItem>& item
   const DataSetInfo& data_set = on_search ? job_.search : job_.eval;
   RowState& state = rows_[Index(row)];
   Losses& losses = on_search ? state.search : state.eval;
+  if (losses.Measured()) return;
   losses = Losses(data_set);
   for (const Losses::Range& range : losses.Ranges()) {
     EvaluateWork work;

@@ -23,6 +23,8 @@ class ClosingTable {
   ClosingTable() = default;
   explicit ClosingTable(const PreparedJob& job);
 
+  // What another size's table, which is complete, says of the dense model: not measured again.
+  void TakeDense(const ClosingTable& other);
   void SetSubnet(Row row, std::shared_ptr<const Subnet> subnet, double search_perplexity);
   const std::shared_ptr<const Subnet>& subnet(Row row) const { return rows_[Index(row)].subnet; }
 

@@ -44,7 +44,10 @@ absl::Status WrongKind() {
 
 JobMachine::JobMachine(JobId id, std::shared_ptr<const JobSpec> spec, TimeMs created,
                        const JobSurroundings& surroundings)
-    : reporter_(id, std::move(spec), created), surroundings_(surroundings), phase_start_(created) {}
+    : reporter_(id, std::move(spec), created),
+      surroundings_(surroundings),
+      phase_start_(created),
+      size_start_(created) {}
 
 void JobMachine::Start(const Step& step) {
   reporter_.StartPhase(step, JobPhase::kLoad, kLoadUnits, "percent", "submitted");
@@ -53,6 +56,9 @@ void JobMachine::Start(const Step& step) {
 
 void JobMachine::Resume(const Step& step, StoredJob stored) {
   journal_ = std::move(stored.journal);
+  written_ = std::count_if(journal_.begin(), journal_.end(), [](const JournalEntry& entry) {
+    return std::holds_alternative<SizeWritten>(entry.fact);
+  });
   reporter_.Restore(stored.last_event, stored.state, stored.progress);
   step.actions->push_back(PrepareJob{.job = view().id, .spec = view().spec});
 }
@@ -75,9 +81,20 @@ void JobMachine::Prepared(const Step& step, const absl::StatusOr<PreparedJob>& p
     return Fail(step, absl::StrCat("stages: ", job_->spec.stages, " for a model of ",
                                    job_->config.num_layers, " layers; ask for at most that many"));
   }
-  table_ = ClosingTable(*job_);
   reporter_.SetSpec(std::make_shared<const JobSpec>(job_->spec));
-  if (!journal_.empty()) return reporter_.BeginReplay();
+  targets_ = TargetSpecs(job_->spec);
+  if (several_sizes()) {
+    for (JobSpec& target : targets_) {
+      absl::StatusOr<JobSpec> resolved = ResolveDefaults(target, job_->config);
+      if (!resolved.ok()) return Fail(step, std::string(resolved.status().message()));
+      target = *std::move(resolved);
+    }
+  }
+  job_->spec = targets_.front();
+  table_ = ClosingTable(*job_);
+  if (!journal_.empty()) reporter_.BeginReplay();
+  reporter_.StartSize(1, static_cast<int64_t>(targets_.size()));
+  if (!journal_.empty()) return;
   Record(step, TextsOf(*job_));
   const std::string held_out = job_->spec.eval_text.path.empty()
                                    ? std::string("no held-out text")
@@ -93,7 +110,11 @@ void JobMachine::OutputWritten(const Step& step, const absl::Status& status) {
   }
   if (result_ == nullptr) return;
   reporter_.AddDone(view().progress.total);
-  reporter_.Succeed(step, result_, absl::StrCat("result in ", result_->output));
+  if (size_ + 1 == targets_.size()) {
+    return reporter_.Succeed(step, result_, absl::StrCat("result in ", result_->output));
+  }
+  Record(step, SizeWritten{.seconds = result_->seconds});
+  FinishSize(step);
 }
 
 void JobMachine::Cancel(const Step& step, const std::string& reason) {
@@ -393,15 +414,17 @@ void JobMachine::EndReplay(const Step& step) {
 }
 
 absl::Status JobMachine::Repeat(const Step& step, const JournalEntry& entry) {
+  const bool is_written = size_ < written_;
   Actions past;
   const Step then{.now = entry.time, .actions = &past};
   absl::Status status =
       std::visit([&](const auto& fact) { return Repeat(then, fact); }, entry.fact);
   // What was stored was also carried out; but the population log is written to a new folder, and
-  // what was only in memory is gone.
+  // what was only in memory is gone. The log of a
+  // size that is written is in its folder.
   // An event is the job's end: others are not published now.
   for (Action& action : past) {
-    if (std::holds_alternative<AppendPopulation>(action) ||
+    if ((std::holds_alternative<AppendPopulation>(action) && !is_written) ||
         std::holds_alternative<RecallAnswers>(action) ||
         std::holds_alternative<PublishEvent>(action)) {
       step.actions->push_back(std::move(action));
@@ -440,6 +463,14 @@ absl::Status JobMachine::Repeat(const Step& step, const WorkFailed& fact) {
   std::optional<WorkItem> item = Reopen(fact.key);
   if (!item.has_value()) return NotOpen();
   TryAgain(step, *std::move(item), kNobody, fact.reason);
+  return absl::OkStatus();
+}
+
+absl::Status JobMachine::Repeat(const Step& step, const SizeWritten& fact) {
+  if (view().progress.phase != JobPhase::kExport || size_ + 1 >= targets_.size()) return NotOpen();
+  ClearWork();
+  result_ = BuildResult(fact.seconds);
+  FinishSize(step);
   return absl::OkStatus();
 }
 

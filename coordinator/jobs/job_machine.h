@@ -1,5 +1,6 @@
 // One job from submission to result: LOAD → CALIBRATE → INITIALIZE → SEARCH → REFORM → EVALUATE →
-// EXPORT. Says what work there is and takes the answers; who does it is the brain's business.
+// EXPORT; with several sizes, from INITIALIZE on for each. Says what work there is and takes the
+// answers; who does it is the brain's business.
 //
 // Deterministic: what ends up in the population log and the result depends on the specification and
 // the answers alone, not on their order or on who gave them.
@@ -129,6 +130,7 @@ class JobMachine {
   absl::Status Repeat(const Step& step, const ModelFixed& fact);
   absl::Status Repeat(const Step& step, const WorkDone& fact);
   absl::Status Repeat(const Step& step, const WorkFailed& fact);
+  absl::Status Repeat(const Step& step, const SizeWritten& fact);
   void TryAgain(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
   absl::Status Accept(const Step& step, const WorkItem& item, TaskId task, const Outcome& outcome,
                       double seconds);
@@ -142,7 +144,10 @@ class JobMachine {
   void StartCalibration(const Step& step, const std::string& worker);
   CalibrateWork Calibration() const;
   absl::Status AcceptScores(const Step& step, const CalibrateResult& result);
-  void StartSearch(const Step& step, const CalibrateResult& statistics);
+  void StartSize(const Step& step);
+  void FinishSize(const Step& step);
+  bool several_sizes() const { return targets_.size() > 1; }
+  std::string part() const;
   int64_t SearchTotal() const;
   void NextGeneration(const Step& step);
   bool DrawCandidate();
@@ -162,7 +167,8 @@ class JobMachine {
                                  const EvaluateResult& result, double seconds);
   void StartExport(const Step& step);
   void FinishExport(const Step& step, TaskId task);
-  std::shared_ptr<const ResultView> BuildResult(TimeMs now) const;
+  std::shared_ptr<const ResultView> BuildResult(double seconds) const;
+  std::vector<FinishOutput::File> Summary() const;
   bool Reforms() const;
   bool Repairs() const { return job_->spec.repair().method != ReformationMethod::kNone; }
 
@@ -178,7 +184,12 @@ class JobMachine {
   int lost_links_ = 0;                 // since something was last done
   std::vector<JournalEntry> journal_;  // to be replayed when the job is prepared
   size_t replayed_ = 0;                // entries of it
-  std::optional<PreparedJob> job_;
+  std::optional<PreparedJob> job_;     // its specification: of the size at hand
+
+  std::vector<JobSpec> targets_;  // a specification for each size
+  size_t size_ = 0;               // at hand, of these
+  size_t written_ = 0;            // sizes whose results an earlier life wrote
+  CalibrateResult statistics_;
 
   std::unique_ptr<SubnetSearch> search_;
   GenerationBoard board_;
@@ -195,7 +206,8 @@ class JobMachine {
   std::shared_ptr<const ResultView> result_;  // measured, not yet written
 
   TimeMs phase_start_ = 0;
-  std::vector<PhaseSeconds> phases_;
+  TimeMs size_start_ = 0;
+  std::vector<PhaseSeconds> phases_;  // of the size at hand
 };
 
 }  // namespace espalier

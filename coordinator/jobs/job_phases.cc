@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "coordinator/jobs/job_machine.h"
+#include "coordinator/jobs/sizes_report.h"
 #include "coordinator/search/population_log.h"
 
 namespace espalier {
@@ -100,19 +101,44 @@ absl::Status JobMachine::AcceptScores(const Step& step, const CalibrateResult& r
     ESPALIER_RETURN_IF_ERROR(CheckRanking(job_->config, &statistics.ranking));
   }
   reporter_.AddDone(job_->calibration.count);
-  StartSearch(step, statistics);
+  statistics_ = std::move(statistics);
+  StartSize(step);
   return absl::OkStatus();
 }
 
-// ---- INITIALIZE and SEARCH ----
+// ---- Sizes ----
 
-void JobMachine::StartSearch(const Step& step, const CalibrateResult& statistics) {
+void JobMachine::StartSize(const Step& step) {
   absl::StatusOr<std::unique_ptr<SubnetSearch>> search = surroundings_.searches->Create(
-      job_->config, job_->spec, statistics.scores, statistics.ranking);
+      job_->config, job_->spec, statistics_.scores, statistics_.ranking);
   if (!search.ok()) return Fail(step, std::string(search.status().message()));
   search_ = *std::move(search);
+  if (size_ + 1 == targets_.size()) statistics_ = {};
   NextGeneration(step);
 }
+
+std::string JobMachine::part() const { return several_sizes() ? RatioName(job_->spec.ratio) : ""; }
+
+// Another size comes after it.
+void JobMachine::FinishSize(const Step& step) {
+  reporter_.AddResult(
+      step, std::exchange(result_, nullptr),
+      absl::StrFormat("size %d of %d: perplexity %.4f at ratio %.4f", size_ + 1, targets_.size(),
+                      table_.View(Row::kReformed).perplexity, table_.View(Row::kReformed).ratio));
+  job_->spec = targets_[++size_];
+  const ClosingTable finished = std::exchange(table_, ClosingTable(*job_));
+  table_.TakeDense(finished);
+  candidates_ = 0;
+  fits_.clear();
+  reformed_on_ = kNobody;
+  // The phases are this size's; the one that ends now was the last one's.
+  phases_.clear();
+  phase_start_ = size_start_ = step.now;
+  reporter_.StartSize(static_cast<int64_t>(size_) + 1, static_cast<int64_t>(targets_.size()));
+  StartSize(step);
+}
+
+// ---- INITIALIZE and SEARCH ----
 
 void JobMachine::NextGeneration(const Step& step) {
   if (search_->Done()) return StartReformation(step);
@@ -227,8 +253,8 @@ void JobMachine::SettleGeneration(const Step& step) {
   }
   const std::vector<Candidate>& candidates = search_->Drawn();
   const int64_t generation = candidates.front().id.generation;
-  step.actions->push_back(
-      AppendPopulation{.job = view().id, .lines = absl::StrJoin(board_.lines(), "")});
+  step.actions->push_back(AppendPopulation{
+      .job = view().id, .lines = absl::StrJoin(board_.lines(), ""), .part = part()});
   const Origin origin = candidates.front().origin;
   candidates_ += static_cast<int64_t>(candidates.size());
   if (origin == Origin::kInitial) {
@@ -350,7 +376,7 @@ void JobMachine::StartExport(const Step& step) {
 
 void JobMachine::FinishExport(const Step& step, TaskId task) {
   reporter_.AddDone(kUploadUnits);
-  result_ = BuildResult(step.now);
+  result_ = BuildResult(static_cast<double>(step.now - size_start_) / 1e3);
   std::vector<PhaseSeconds> phases = phases_;
   phases.push_back({.phase = std::string(PhaseName(JobPhase::kExport)),
                     .seconds = static_cast<double>(step.now - phase_start_) / 1e3});
@@ -362,19 +388,31 @@ void JobMachine::FinishExport(const Step& step, TaskId task) {
   step.actions->push_back(FinishOutput{.job = view().id,
                                        .task = task,
                                        .subnet = table_.subnet(Row::kSearched),
-                                       .files = std::move(files)});
+                                       .files = std::move(files),
+                                       .part = part(),
+                                       .summary = Summary()});
 }
 
-std::shared_ptr<const ResultView> JobMachine::BuildResult(TimeMs now) const {
+std::vector<FinishOutput::File> JobMachine::Summary() const {
+  if (!several_sizes()) return {};
+  ResultViews results = view().results;
+  results.push_back(result_);
+  return {{.name = "job.yaml", .contents = PortableSpec(*view().spec)},
+          {.name = "sizes.csv", .contents = SizesCsv(results)},
+          {.name = "sizes.svg", .contents = SizesSvg(results)}};
+}
+
+std::shared_ptr<const ResultView> JobMachine::BuildResult(double seconds) const {
   ResultView result;
   result.dense = table_.View(Row::kDense);
   result.initial = table_.View(Row::kInitial);
   result.searched = table_.View(Row::kSearched);
   result.reformed = table_.View(Reforms() ? Row::kReformed : Row::kSearched);
   result.output = job_->spec.output;
+  if (several_sizes()) absl::StrAppend(&result.output, "/", part());
   result.held_out = !job_->spec.eval_text.path.empty();
   result.candidates = candidates_;
-  result.seconds = static_cast<double>(now - view().created) / 1e3;
+  result.seconds = seconds;
   return std::make_shared<const ResultView>(std::move(result));
 }
 

@@ -28,6 +28,7 @@ void JobReporter::Restore(uint64_t last_event, JobState state, const ProgressVie
 void JobReporter::BeginReplay() {
   replaying_ = true;
   view_.progress = {};
+  view_.results.clear();
   done_ = 0;
 }
 
@@ -104,6 +105,21 @@ void JobReporter::SetBest(double perplexity, double ratio) {
   changed_ = true;
 }
 
+void JobReporter::StartSize(int64_t size, int64_t sizes) {
+  ProgressView& progress = view_.progress;
+  progress.size = size;
+  progress.sizes = sizes;
+  progress.best_perplexity = 0;
+  progress.ratio = 0;
+  progress.generation = 0;
+}
+
+void JobReporter::AddResult(const Step& step, std::shared_ptr<const ResultView> result,
+                            const std::string& message) {
+  view_.results.push_back(std::move(result));
+  Publish(step, message, view_.results);
+}
+
 void JobReporter::PublishProgress(const Step& step, double in_flight) {
   if (in_flight != in_flight_) changed_ = true;
   in_flight_ = in_flight;
@@ -112,7 +128,7 @@ void JobReporter::PublishProgress(const Step& step, double in_flight) {
 
 void JobReporter::Succeed(const Step& step, std::shared_ptr<const ResultView> result,
                           const std::string& message) {
-  view_.result = std::move(result);
+  view_.results.push_back(std::move(result));
   Finish(step, JobState::kSucceeded, message);
 }
 
@@ -130,7 +146,7 @@ void JobReporter::Finish(const Step& step, JobState state, const std::string& me
   view_.state = state;
   view_.finished = step.now;
   view_.progress.waiting_for.clear();
-  Publish(step, message);
+  Publish(step, message, view_.results);
 }
 
 void JobReporter::UpdateProgress(TimeMs now) {
@@ -143,7 +159,7 @@ void JobReporter::UpdateProgress(TimeMs now) {
   progress.eta_seconds = rate_.EtaSeconds(done, total);
 }
 
-void JobReporter::Publish(const Step& step, const std::string& message) {
+void JobReporter::Publish(const Step& step, const std::string& message, ResultViews results) {
   UpdateProgress(step.now);
   throttle_.Published(step.now);
   changed_ = false;
@@ -154,7 +170,7 @@ void JobReporter::Publish(const Step& step, const std::string& message) {
                                        .state = view_.state,
                                        .progress = view_.progress,
                                        .message = message,
-                                       .result = view_.result,
+                                       .results = std::move(results),
                                        .error = view_.error});
 }
 

@@ -46,6 +46,12 @@ class JobReporter {
   // An event if anything changed. `in_flight`: units that workers report of unfinished tasks.
   void PublishProgress(const Step& step, double in_flight);
 
+  // Which size comes now, of how many; the best perplexity begins anew.
+  void StartSize(int64_t size, int64_t sizes);
+  // A size is finished, and not the last.
+  void AddResult(const Step& step, std::shared_ptr<const ResultView> result,
+                 const std::string& message);
+
   // The last event; the job must be unfinished.
   void Succeed(const Step& step, std::shared_ptr<const ResultView> result,
                const std::string& message);
@@ -57,7 +63,7 @@ class JobReporter {
  private:
   void Finish(const Step& step, JobState state, const std::string& message);
   void UpdateProgress(TimeMs now);
-  void Publish(const Step& step, const std::string& message);
+  void Publish(const Step& step, const std::string& message, ResultViews results = {});
 
   JobView view_;
   RateMeter rate_;

@@ -55,7 +55,12 @@ struct WorkFailed {
   std::string reason;
 };
 
-using Fact = std::variant<TextsFixed, ModelFixed, WorkDone, WorkFailed>;
+// Of a job with several sizes: the result of one that is not the last lies in its folder.
+struct SizeWritten {
+  double seconds = 0;  // that it took
+};
+
+using Fact = std::variant<TextsFixed, ModelFixed, WorkDone, WorkFailed, SizeWritten>;
 
 struct JournalEntry {
   TimeMs time = 0;

@@ -37,6 +37,7 @@ class Losses {
   // Requires CheckEvaluation. Each sequence is added once.
   void Add(int64_t first, const EvaluateResult& result, double seconds);
   bool Complete() const { return missing_ == 0; }
+  bool Measured() const { return Complete() && !nll_sums_.empty(); }
   double Perplexity() const;  // requires Complete
   double TokensPerSecond() const;
 

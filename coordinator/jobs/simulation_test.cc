@@ -119,6 +119,29 @@ TEST_P(FaultySimulationTest, AllocationsAreThoseOfAQuietRun) {
   ExpectMoreThan(200, faults);
 }
 
+// Jobs with two sizes, each of which has its own log and result, written once whatever dies.
+TEST_P(FaultySimulationTest, SizesAreThoseOfAQuietRun) {
+  const SimulationResult quiet =
+      testing_fakes::Simulate({.seed = 0, .workers = 1, .jobs = 2, .allocation = true, .sizes = 2});
+  ASSERT_THAT(quiet.violations, IsEmpty());
+  uint64_t crashes = 0;
+  for (uint64_t seed = first_; seed < end_; ++seed) {
+    SimulationOptions options{.seed = seed, .jobs = 2, .allocation = true, .sizes = 2};
+    options.workers = static_cast<int>(1 + seed % 3);
+    options.fault_rate = 0.01 * static_cast<double>(seed % 5);
+    options.crash_rate = 0.002 * static_cast<double>(1 + seed % 3);
+    const SimulationResult run = testing_fakes::Simulate(options);
+    crashes += run.crashes;
+    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
+    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
+      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
+      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
+      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
+    }
+  }
+  ExpectMoreThan(50, crashes);
+}
+
 // A cancelled job ends as such (unless it was faster), and the other one is not disturbed.
 TEST_P(FaultySimulationTest, ACancelledJobDisturbsNoOther) {
   const SimulationResult quiet = Quiet(1, 2);

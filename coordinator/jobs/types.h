@@ -219,6 +219,8 @@ struct ProgressView {
   double ratio = 0;
   int64_t generation = 0;
   std::string waiting_for;
+  int64_t size = 1;  // which of the job's sizes, from 1
+  int64_t sizes = 1;
 };
 
 // One row of the closing table; 0 = not measured.
@@ -230,6 +232,7 @@ struct MeasurementView {
   double tokens_per_second = 0;
 };
 
+// Of one size.
 struct ResultView {
   MeasurementView dense;
   MeasurementView initial;
@@ -240,13 +243,14 @@ struct ResultView {
   int64_t candidates = 0;
   double seconds = 0;
 };
+using ResultViews = std::vector<std::shared_ptr<const ResultView>>;
 
 struct JobView {
   JobId id = 0;
   JobState state = JobState::kQueued;
   ProgressView progress;
   std::string error;
-  std::shared_ptr<const ResultView> result;  // of a job that succeeded
+  ResultViews results{};  // of the sizes that are finished, in their order
   TimeMs created = 0;
   TimeMs finished = 0;
   std::shared_ptr<const JobSpec> spec;

@@ -408,7 +408,7 @@ void CoordinatorCore::Prepare(JobId job, const JobSpec& spec) {
 
 void CoordinatorCore::Do(const AppendPopulation& action) {
   writer_.Post([this, folder = jobs_[action.job].folder, action] {
-    const absl::Status status = folder->AppendPopulation(action.lines);
+    const absl::Status status = folder->AppendPopulation(action.part, action.lines);
     if (!status.ok()) Feed(OutputDone{.job = action.job, .status = status});
   });
 }

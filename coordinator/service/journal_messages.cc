@@ -52,6 +52,9 @@ void Write(const WorkFailed& fact, v1::JournalEntry* entry) {
   WriteKey(fact.key, entry->mutable_failed()->mutable_key());
   entry->mutable_failed()->set_reason(Utf8(fact.reason));
 }
+void Write(const SizeWritten& fact, v1::JournalEntry* entry) {
+  entry->mutable_size()->set_seconds(fact.seconds);
+}
 
 TextsFixed FromMessage(const v1::TextsFixed& message) {
   return {.calibration = message.calibration(),
@@ -137,6 +140,9 @@ absl::StatusOr<JournalEntry> JournalFromBytes(const std::string& bytes, int64_t 
       entry.fact = WorkFailed{.key = KeyFromMessage(message.failed().key()),
                               .reason = message.failed().reason()};
       return entry;
+    case v1::JournalEntry::kSize:
+      entry.fact = SizeWritten{.seconds = message.size().seconds()};
+      return entry;
     case v1::JournalEntry::FACT_NOT_SET:
       break;
   }
@@ -174,8 +180,8 @@ absl::StatusOr<JobView> FinishedJobFromRow(const StoredJobRow& row, int64_t unix
   if (!IsFinal(view.state)) return Damaged(row.job.id, "end");
   view.progress = ProgressFromMessage(common.last.progress());
   view.error = common.last.error();
-  if (common.last.has_result()) {
-    view.result = std::make_shared<const ResultView>(ResultFromMessage(common.last.result()));
+  for (const v1::Result& result : common.last.results()) {
+    view.results.push_back(std::make_shared<const ResultView>(ResultFromMessage(result)));
   }
   if (!ToBrainTime(row.job.created_unix_ms, unix_ms, view.created) ||
       !ToBrainTime(common.last.unix_ms(), unix_ms, view.finished)) {

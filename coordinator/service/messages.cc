@@ -1,5 +1,6 @@
 #include "coordinator/service/messages.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -127,6 +128,8 @@ void WriteProgress(const ProgressView& view, v1::Progress* message) {
   message->set_ratio(view.ratio);
   message->set_generation(view.generation);
   message->set_waiting_for(view.waiting_for);
+  message->set_size(view.size);
+  message->set_sizes(view.sizes);
 }
 
 void WriteMeasurement(const MeasurementView& view, v1::Measurement* message) {
@@ -268,7 +271,10 @@ ProgressView ProgressFromMessage(const v1::Progress& message) {
           .best_perplexity = message.best_perplexity(),
           .ratio = message.ratio(),
           .generation = message.generation(),
-          .waiting_for = message.waiting_for()};
+          .waiting_for = message.waiting_for(),
+          // Events of older coordinators do not say.
+          .size = std::max<int64_t>(1, message.size()),
+          .sizes = std::max<int64_t>(1, message.sizes())};
 }
 
 ResultView ResultFromMessage(const v1::Result& message) {
@@ -379,9 +385,7 @@ v1::Job JobMessage(const JobView& view, int64_t unix_ms) {
   message.set_state(StateMessage(view.state));
   WriteProgress(view.progress, message.mutable_progress());
   message.set_error(Utf8(view.error));
-  if (view.result != nullptr && view.state == JobState::kSucceeded) {
-    WriteResult(*view.result, message.mutable_result());
-  }
+  for (const auto& result : view.results) WriteResult(*result, message.add_results());
   message.set_created_unix_ms(unix_ms + view.created);
   if (IsFinal(view.state)) message.set_finished_unix_ms(unix_ms + view.finished);
   message.set_spec_yaml(Utf8(JobSpecToYaml(*view.spec)));
@@ -396,7 +400,7 @@ v1::JobEvent EventMessage(const PublishEvent& event, int64_t unix_ms) {
   message.set_state(StateMessage(event.state));
   WriteProgress(event.progress, message.mutable_progress());
   message.set_message(Utf8(event.message));
-  if (event.result != nullptr) WriteResult(*event.result, message.mutable_result());
+  for (const auto& result : event.results) WriteResult(*result, message.add_results());
   message.set_error(Utf8(event.error));
   return message;
 }

@@ -137,8 +137,16 @@ absl::StatusOr<std::shared_ptr<ResultFolder>> ResultFolder::Wrap(
 ResultFolder::ResultFolder(std::unique_ptr<StagedDirectory> directory)
     : directory_(std::move(directory)) {}
 
-absl::Status ResultFolder::AppendPopulation(std::string_view lines) {
+absl::Status ResultFolder::AppendPopulation(const std::string& part, std::string_view lines) {
   MutexLock lock(&mutex_);
+  if (part != population_part_) {
+    const fs::path folder = directory_->staging() / part;
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) return FileError(error, "create", folder);
+    ESPALIER_ASSIGN_OR_RETURN(population_, FileWriter::Create(folder / "population.jsonl"));
+    population_part_ = part;
+  }
   return population_->Append(lines);
 }
 
@@ -160,13 +168,14 @@ absl::StatusOr<std::unique_ptr<ArtifactFile>> ResultFolder::CreateArtifact(
   return ArtifactFile::Create(partial, path);
 }
 
-absl::Status ResultFolder::Seal(TaskId task) {
+absl::Status ResultFolder::Seal(const FinishOutput& order) {
   MutexLock lock(&mutex_);
-  if (std::exchange(sealed_, true)) return absl::InternalError("the result was finished twice");
+  if (sealed_) return absl::InternalError("the result was finished twice");
+  sealed_ = order.part.empty();
   ESPALIER_RETURN_IF_ERROR(population_->Close());
-  const fs::path compact = directory_->staging() / "compact";
+  const fs::path compact = directory_->staging() / order.part / "compact";
   std::error_code error;
-  fs::rename(UploadPath(task) / "compact", compact, error);
+  fs::rename(UploadPath(order.task) / "compact", compact, error);
   if (error) return FileError(error, "take the uploaded", compact);
   fs::remove_all(directory_->staging() / kUploads, error);
   if (error) return FileError(error, "remove", directory_->staging() / kUploads);
@@ -174,8 +183,8 @@ absl::Status ResultFolder::Seal(TaskId task) {
 }
 
 absl::Status ResultFolder::Finish(const FinishOutput& order) {
-  ESPALIER_RETURN_IF_ERROR(Seal(order.task));
-  const fs::path& staging = directory_->staging();
+  ESPALIER_RETURN_IF_ERROR(Seal(order));
+  const fs::path staging = directory_->staging() / order.part;
   ESPALIER_RETURN_IF_ERROR(JoinParts(staging / "compact"));
   ESPALIER_RETURN_IF_ERROR(CheckCompact(staging / "compact", *order.subnet));
   ESPALIER_RETURN_IF_ERROR(WritePadded(staging / "compact", staging / "padded"));
@@ -186,15 +195,24 @@ absl::Status ResultFolder::Finish(const FinishOutput& order) {
     MutexLock lock(&commit_mutex_);
     if (abandoned_) return absl::CancelledError("the job was cancelled");
   }
-  absl::Status committed = directory_->Commit();
-  if (absl::IsAlreadyExists(committed) && IsThere(order)) return absl::OkStatus();
-  return committed;
+  absl::Status committed = Commit(order);
+  if (absl::IsAlreadyExists(committed) && IsThere(order)) committed = absl::OkStatus();
+  ESPALIER_RETURN_IF_ERROR(committed);
+  for (const FinishOutput::File& file : order.summary) {
+    ESPALIER_RETURN_IF_ERROR(WriteFileAtomically(directory_->target() / file.name, file.contents));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ResultFolder::Commit(const FinishOutput& order) {
+  return order.part.empty() ? directory_->Commit() : directory_->CommitPart(order.part);
 }
 
 bool ResultFolder::IsThere(const FinishOutput& order) const {
   // The last file is the index; it names all that the result depends on.
   const FinishOutput::File& index = order.files.back();
-  const absl::StatusOr<std::string> there = ReadFile(directory_->target() / index.name);
+  const absl::StatusOr<std::string> there =
+      ReadFile(directory_->target() / order.part / index.name);
   return there.ok() && *there == index.contents;
 }
 

@@ -59,7 +59,8 @@ class ResultFolder {
       const PathRoots& roots);
   std::string staging() const { return directory_->staging().string(); }
 
-  absl::Status AppendPopulation(std::string_view lines);
+  // `part` as in FinishOutput.
+  absl::Status AppendPopulation(const std::string& part, std::string_view lines);
 
   // A file of the export attempt `task`. Each attempt has a place of its own, so that a stale one
   // cannot spoil another. INVALID_ARGUMENT unless `name` is compact/<plain file name>.
@@ -67,8 +68,9 @@ class ResultFolder {
                                                                const std::string& name);
 
   // Takes the compact model of that attempt, checks it, makes the padded copy, writes the files in
-  // their order, and commits. Nothing more can be uploaded then. CANCELLED after Abandon. OK, too,
-  // when the target holds this very result already, of a coordinator that died right after.
+  // their order, and commits: the whole folder, after which nothing more can be uploaded, or that
+  // part of it, and then the summary. CANCELLED after Abandon. OK, too, when the target holds this
+  // very result already, of a coordinator that died right after.
   absl::Status Finish(const FinishOutput& order);
 
   // Unless the commit has begun, there will be none. Does not wait for any disk.
@@ -79,14 +81,16 @@ class ResultFolder {
   std::filesystem::path UploadPath(TaskId task) const;
   static absl::StatusOr<std::shared_ptr<ResultFolder>> Wrap(
       std::unique_ptr<StagedDirectory> directory);
-  absl::Status Seal(TaskId task);
+  absl::Status Seal(const FinishOutput& order);
+  absl::Status Commit(const FinishOutput& order);
   bool IsThere(const FinishOutput& order) const;
 
   const std::unique_ptr<StagedDirectory> directory_;
   Mutex mutex_;
   std::unique_ptr<FileWriter> population_ ABSL_GUARDED_BY(mutex_);
-  bool sealed_ ABSL_GUARDED_BY(mutex_) = false;  // no uploads any more
-  int64_t uploads_ ABSL_GUARDED_BY(mutex_) = 0;  // begun so far
+  std::string population_part_ ABSL_GUARDED_BY(mutex_);  // whose log that is
+  bool sealed_ ABSL_GUARDED_BY(mutex_) = false;          // no uploads any more
+  int64_t uploads_ ABSL_GUARDED_BY(mutex_) = 0;          // begun so far
   Mutex commit_mutex_;
   bool abandoned_ ABSL_GUARDED_BY(commit_mutex_) = false;
 };

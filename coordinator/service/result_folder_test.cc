@@ -50,8 +50,8 @@ class ResultFolderTest : public ::testing::Test {
 };
 
 TEST_F(ResultFolderTest, IsThereOnlyWhenItIsWhole) {
-  ASSERT_TRUE(folder_->AppendPopulation("one\n").ok());
-  ASSERT_TRUE(folder_->AppendPopulation("two\n").ok());
+  ASSERT_TRUE(folder_->AppendPopulation("", "one\n").ok());
+  ASSERT_TRUE(folder_->AppendPopulation("", "two\n").ok());
   UploadModel(5);
   EXPECT_FALSE(fs::exists(base_ / "result"));
   const absl::Status status = folder_->Finish(Order(5));
@@ -110,6 +110,43 @@ TEST_F(ResultFolderTest, NothingIsTakenAfterTheEnd) {
   ASSERT_TRUE(folder_->Finish(Order(5)).ok());
   EXPECT_EQ(folder_->CreateArtifact(5, "compact/late.json").status().code(),
             absl::StatusCode::kFailedPrecondition);
+}
+
+// A job with two sizes.
+TEST_F(ResultFolderTest, PartsAreThereAsEachIsWhole) {
+  const auto order = [&](TaskId task, const std::string& part, const std::string& summary) {
+    FinishOutput finish = Order(task);
+    finish.part = part;
+    finish.summary = {{.name = "sizes.csv", .contents = summary}};
+    return finish;
+  };
+  ASSERT_TRUE(folder_->AppendPopulation("0.9", "one\n").ok());
+  UploadModel(5);
+  EXPECT_FALSE(fs::exists(base_ / "result"));
+  absl::Status status = folder_->Finish(order(5, "0.9", "first"));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(base_ / "result/0.9/population.jsonl"), "one\n");
+  EXPECT_TRUE(fs::exists(base_ / "result/0.9/padded/model.safetensors"));
+  EXPECT_EQ(*ReadFile(base_ / "result/sizes.csv"), "first");
+
+  ASSERT_TRUE(folder_->AppendPopulation("0.8", "two\n").ok());
+  ASSERT_TRUE(folder_->AppendPopulation("0.8", "three\n").ok());
+  UploadModel(6);
+  status = folder_->Finish(order(6, "0.8", "both"));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(base_ / "result/0.8/population.jsonl"), "two\nthree\n");
+  EXPECT_EQ(*ReadFile(base_ / "result/sizes.csv"), "both");
+  folder_.reset();
+  EXPECT_TRUE(OpenModelFolder(base_ / "result/0.9/compact").ok());
+
+  // A coordinator that died right after makes the last one again, and finds it.
+  const auto again = ResultFolder::CreateAgain(base_ / "result", base_ / ".x.partial-1", {});
+  ASSERT_TRUE(again.ok()) << again.status();
+  folder_ = *again;
+  ASSERT_TRUE(folder_->AppendPopulation("0.8", "two\nthree\n").ok());
+  UploadModel(7);
+  status = folder_->Finish(order(7, "0.8", "both"));
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(ResultFolderTest, AnAbandonedOneIsNotCommitted) {

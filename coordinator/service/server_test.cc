@@ -143,9 +143,9 @@ TEST_F(ServerTest, AJobEndsWithAWholeResultFolder) {
   EXPECT_EQ(job.id(), "job-1");
   const v1::JobEvent end = End(job.id());
   ASSERT_EQ(end.state(), v1::JOB_STATE_SUCCEEDED) << end.error();
-  EXPECT_GT(end.result().dense().perplexity(), 1);
-  EXPECT_EQ(end.result().candidates(), 21);
-  EXPECT_EQ(end.result().output(), (folder_ / "result").string());
+  EXPECT_GT(end.results(0).dense().perplexity(), 1);
+  EXPECT_EQ(end.results(0).candidates(), 21);
+  EXPECT_EQ(end.results(0).output(), (folder_ / "result").string());
 
   const fs::path result = folder_ / "result";
   EXPECT_THAT(Names(result), UnorderedElementsAre("compact", "padded", "subnet.json",
@@ -157,7 +157,7 @@ TEST_F(ServerTest, AJobEndsWithAWholeResultFolder) {
   const auto compact = OpenModelFolder(result / "compact");
   ASSERT_TRUE(compact.ok()) << compact.status();
   EXPECT_EQ(*compact->masks, *masks);
-  EXPECT_EQ(end.result().reformed().parameters(), CountParameters(*masks, config));
+  EXPECT_EQ(end.results(0).reformed().parameters(), CountParameters(*masks, config));
   const auto padded = OpenModelFolder(result / "padded");
   ASSERT_TRUE(padded.ok()) << padded.status();
   EXPECT_FALSE(padded->masks.has_value());

@@ -174,8 +174,8 @@ TEST_F(StatusTest, ShowsAJobWhileItRunsAndWhenItIsDone) {
   WaitForEnd(id);
   const Json job = FetchJson("/api/v1/jobs/" + id);
   EXPECT_EQ(job["state"], "succeeded");
-  EXPECT_EQ(job["result"]["candidates"], 21);
-  EXPECT_EQ(job["result"]["output"], (folder_ / "result").string());
+  EXPECT_EQ(job["results"][0]["candidates"], 21);
+  EXPECT_EQ(job["results"][0]["output"], (folder_ / "result").string());
   const auto best = job["history"]["best_perplexity"].get<std::vector<double>>();
   ASSERT_GE(best.size(), 3u);  // one for each generation at least
   EXPECT_TRUE(std::is_sorted(best.rbegin(), best.rend()));

@@ -132,6 +132,7 @@ function progressLine(progress) {
   if (progress.total > 0) {
     parts.push(`${count(progress.done)} of ${count(progress.total)} ${progress.unit}`);
   }
+  if (progress.sizes > 1) parts.push(`size ${progress.size} of ${progress.sizes}`);
   if (progress.phase === 'search') parts.push(`generation ${progress.generation}`);
   if (progress.units_per_second !== null) parts.push(`${figure(progress.units_per_second, 3)} a second`);
   if (progress.eta_seconds !== null) parts.push(`${duration(progress.eta_seconds)} left in this phase`);
@@ -143,7 +144,7 @@ function figures(job) {
   const entries = [
     ['best perplexity, search text', figure(job.progress.best_perplexity)],
     ['its share of parameters', figure(job.progress.ratio)],
-    ['share asked for', figure(job.target_ratio)],
+    ['share asked for', job.target_ratios.map((ratio) => String(ratio)).join(', ')],
     [isFinal(job) ? 'time taken' : 'time so far', duration((end - job.created_unix_ms) / 1000)],
   ];
   return make('div', {class: 'figures'},
@@ -159,6 +160,20 @@ function resultTable(result) {
   return make('div', {class: 'scroll'}, make('table', {},
       make('tr', {}, ...names.map((name, i) => make('th', {class: i > 0 ? 'number' : null}, name))),
       ...['dense', 'initial', 'searched', 'reformed'].map((name) => row(name, result[name]))));
+}
+
+// Of a job with several sizes: what each of them came to.
+function sizesTable(results) {
+  const row = (name, m, initial) => make('tr', {}, make('td', {}, name),
+      ...[count(m.parameters), figure(m.ratio), initial, figure(m.perplexity),
+          figure(m.tokens_per_second, 3)].map((text) => make('td', {class: 'number'}, text)));
+  const names = ['', 'parameters', 'share', 'initial', results[0].held_out ? 'perplexity'
+      : 'perplexity (not held out)', 'tokens/s'];
+  return make('div', {class: 'scroll'}, make('table', {},
+      make('tr', {}, ...names.map((name, i) => make('th', {class: i > 0 ? 'number' : null}, name))),
+      row('dense', results[0].dense, ''),
+      ...results.map((result) => row(result.output.split('/').pop(), result.reformed,
+                                     figure(result.initial.perplexity)))));
 }
 
 function messageList(messages) {
@@ -186,7 +201,14 @@ function showJob() {
   }
   if (row.error) parts.push(make('p', {class: 'error'}, row.error));
   parts.push(figures(row));
-  if (detail && detail.result) parts.push(make('h3', {}, 'Result'), resultTable(detail.result));
+  const results = detail ? detail.results : [];
+  if (results.length > 0 && row.progress.sizes === 1) {
+    parts.push(make('h3', {}, 'Result'), resultTable(results[0]));
+  }
+  const sizes = make('figure', {class: 'curve'});
+  if (row.progress.sizes > 1 && results.length > 0) {
+    parts.push(make('h3', {}, 'Results'), sizesTable(results), sizes);
+  }
   const curve = make('figure', {class: 'curve'});
   const drawn = detail && detail.history.best_perplexity.length > 1;
   if (drawn) parts.push(make('h3', {}, 'Best perplexity by candidates scored'), curve);
@@ -197,6 +219,7 @@ function showJob() {
   const log = node.querySelector('.log');
   if (log) log.scrollTop = scrolled;
   if (drawn) drawCurve(curve, detail.history);
+  if (sizes.isConnected) drawSizes(sizes, results);
 }
 
 // ---- The curve ----
@@ -281,6 +304,24 @@ function drawCurve(figureNode, history) {
     cursor.setAttribute('visibility', 'hidden');
     caption.textContent = read(n - 1);
   });
+}
+
+// Perplexity by size, the dense model's among them.
+function drawSizes(figureNode, results) {
+  const points = [results[0].dense, ...results.map((result) => result.reformed)]
+      .filter((m) => m.perplexity !== null).sort((a, b) => a.parameters - b.parameters);
+  if (points.length < 2) return;
+  const width = Math.max(240, figureNode.clientWidth), height = width < 480 ? 190 : 250;
+  const scale = scales({best_perplexity: points.map((m) => m.perplexity),
+                        candidates: points.map((m) => m.parameters)}, width, height);
+  const svg = draw('svg', {viewBox: `0 0 ${width} ${height}`, height, role: 'img',
+                           'aria-label': 'Perplexity by parameters'});
+  axes(svg, scale);
+  const path = points.map((m) => `${scale.x(m.parameters)} ${scale.y(m.perplexity)}`).join('L');
+  svg.append(draw('path', {class: 'line', d: `M${path}`}),
+             ...points.map((m) => draw('circle', {class: 'dot', r: 3.5, cx: scale.x(m.parameters),
+                                                  cy: scale.y(m.perplexity)})));
+  figureNode.replaceChildren(svg, make('figcaption', {}, 'Perplexity by parameters'));
 }
 
 // ---- Workers ----

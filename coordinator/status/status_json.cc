@@ -27,6 +27,8 @@ Json ProgressJson(const ProgressView& view) {
           {"best_perplexity", Known(view.best_perplexity)},
           {"ratio", Known(view.ratio)},
           {"generation", view.generation},
+          {"size", view.size},
+          {"sizes", view.sizes},
           {"waiting_for", view.waiting_for}};
 }
 
@@ -56,7 +58,7 @@ Json JobRow(const JobView& view, int64_t start_unix_ms) {
           {"name", view.spec->name},
           {"model", view.spec->model},
           {"output", view.spec->output},
-          {"target_ratio", view.spec->ratio},
+          {"target_ratios", view.spec->ratios()},
           {"state", JobStateName(view.state)},
           {"progress", ProgressJson(view.progress)},
           {"error", view.error},
@@ -135,8 +137,8 @@ Json StatusJson(const StatusSnapshot& snapshot) {
 Json JobJson(const JobDetail& detail) {
   const JobView& view = detail.job;
   Json json = JobRow(view, detail.start_unix_ms);
-  const bool has_result = view.result != nullptr && view.state == JobState::kSucceeded;
-  json["result"] = has_result ? ResultJson(*view.result) : Json(nullptr);
+  json["results"] = Json::array();
+  for (const auto& result : view.results) json["results"].push_back(ResultJson(*result));
   json["spec_yaml"] = JobSpecToYaml(*view.spec);
   json["history"] = HistoryJson(detail.history);
   json["messages"] = MessagesJson(detail.messages);

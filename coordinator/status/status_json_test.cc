@@ -49,7 +49,7 @@ TEST(StatusJsonTest, ARunningJobIsOneRow) {
                                                         {"name", "tiny"},
                                                         {"model", "/models/tiny"},
                                                         {"output", "/out/tiny"},
-                                                        {"target_ratio", 0.7},
+                                                        {"target_ratios", {0.7}},
                                                         {"state", "running"},
                                                         {"progress",
                                                          {{"phase", "search"},
@@ -113,7 +113,7 @@ TEST(JobJsonTest, AFailedJobSaysWhy) {
   const Json json = JobJson(detail);
   EXPECT_EQ(json["state"], "failed");
   EXPECT_EQ(json["error"], "no such text");
-  EXPECT_EQ(json["result"], nullptr);
+  EXPECT_EQ(json["results"], Json::array());
   EXPECT_EQ(json["finished_unix_ms"], 4000);
   EXPECT_THAT(json["spec_yaml"].get<std::string>(), HasSubstr("/models/tiny"));
 }
@@ -128,8 +128,8 @@ TEST(JobJsonTest, ASucceededJobHasItsTable) {
   result.seconds = 3;
   JobDetail detail;
   detail.job = MakeJob(1, JobState::kSucceeded);
-  detail.job.result = std::make_shared<const ResultView>(result);
-  const Json json = JobJson(detail)["result"];
+  detail.job.results = {std::make_shared<const ResultView>(result)};
+  const Json json = JobJson(detail)["results"][0];
   EXPECT_EQ(json["dense"]["perplexity"], 5);
   EXPECT_EQ(json["dense"]["search_perplexity"], nullptr);
   EXPECT_EQ(json["reformed"]["parameters"], 70);

@@ -34,7 +34,7 @@ void Invariants::CoordinatorDied() {
   for (auto& [id, job] : jobs_) {
     if (IsFinal(job.state)) continue;
     job.log.clear();
-    job.finishing = false;
+    job.finished.clear();
   }
 }
 
@@ -139,12 +139,14 @@ std::string Invariants::Of(const PrepareJob& action) {
 
 std::string Invariants::Of(const AppendPopulation& action) {
   JobHistory& job = jobs_[action.job];
-  if (job.finishing || job.released) return "the population log grew after its end";
+  if (job.finished.count(action.part) > 0 || job.released)
+    return "the population log grew after its end";
   std::istringstream lines(action.lines);
   for (std::string line; std::getline(lines, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (json.is_discarded()) return "a line of the population log is no JSON";
-    const std::string name = absl::StrCat(json["generation"].dump(), "/", json["slot"].dump());
+    const std::string name =
+        absl::StrCat(action.part, "/", json["generation"].dump(), "/", json["slot"].dump());
     if (!job.log.insert(name).second) return absl::StrCat("candidate ", name, " counts twice");
   }
   return "";
@@ -152,7 +154,7 @@ std::string Invariants::Of(const AppendPopulation& action) {
 
 std::string Invariants::Of(const FinishOutput& action) {
   JobHistory& job = jobs_[action.job];
-  if (std::exchange(job.finishing, true)) return "a result was finished twice";
+  if (!job.finished.insert(action.part).second) return "a result was finished twice";
   return action.files.back().name == "subnet.json" ? "" : "subnet.json is not the last file";
 }
 
@@ -170,14 +172,19 @@ std::string Invariants::Of(const PublishEvent& action) {
   if (action.number > 1 && !Allowed(from, action.state, job.was_paused)) {
     return "a state changed against the diagram";
   }
+  if (action.progress.size < job.size) return "a size came again";
+  if (std::exchange(job.size, action.progress.size) < action.progress.size) {
+    job.phase = JobPhase::kInitialize;
+    job.best = 0;
+  }
   if (std::exchange(job.phase, action.progress.phase) > action.progress.phase) {
     return "a phase came again";
   }
   const double best = std::exchange(job.best, action.progress.best_perplexity);
   if (best > 0 && !(action.progress.best_perplexity <= best)) return "the best got worse";
   if (action.progress.done > action.progress.total) return "more done than there is";
-  if (action.state == JobState::kSucceeded && action.result == nullptr) {
-    return "a success without a result";
+  if (action.state == JobState::kSucceeded && std::ssize(action.results) != action.progress.sizes) {
+    return "a success without its results";
   }
   if (action.state == JobState::kFailed && action.error.empty()) return "a failure without reason";
   return "";

@@ -24,7 +24,8 @@ class Invariants {
     JobState state = JobState::kQueued;
     JobPhase phase = JobPhase::kLoad;
     double best = 0;
-    bool finishing = false;
+    std::set<std::string> finished;  // parts of its result, "" being the whole of it
+    int64_t size = 1;
     bool released = false;
     bool was_paused = false;
     std::set<std::string> log;

@@ -169,9 +169,7 @@ class Simulation {
     }
     invariants_.CoordinatorDied();
     answers_.CoordinatorDied();
-    for (const auto& [id, stored] : store_) {
-      if (!IsFinal(stored.state)) result_.jobs[index_[id]].population.clear();
-    }
+    opened_logs_.clear();
     StartCoordinator();
     // Clients that got no answer ask again.
     for (const int j : unsubmitted_) {
@@ -206,6 +204,7 @@ class Simulation {
     if (options_.other_models) spec.model = absl::StrCat("/models/", j);
     if (options_.priorities) spec.priority = j % 3;
     spec.stages = options_.stages;
+    for (int size = 1; size < options_.sizes; ++size) spec.more_ratios.push_back(0.7 + 0.1 * size);
     Actions actions;
     const absl::StatusOr<JobId> id = brain_->Submit(spec, absl::StrCat("key-", j), now_, &actions);
     index_[*id] = j;
@@ -277,11 +276,14 @@ class Simulation {
     });
   }
   void Do(const AppendPopulation& action) {
-    result_.jobs[index_[action.job]].population += action.lines;
+    // Each life of a coordinator begins each log that it writes anew.
+    std::string& log = files_[action.job][action.part].population;
+    if (opened_logs_.emplace(action.job, action.part).second) log.clear();
+    log += action.lines;
   }
   void Do(const FinishOutput& action) {
     // The folder may be there already, of a coordinator that died before it could note that.
-    std::string& result = result_.jobs[index_[action.job]].subnet_json;
+    std::string& result = files_[action.job][action.part].subnet_json;
     if (!result.empty() && result != action.files.back().contents) {
       result_.violations.push_back("a result was made again and is another one");
     }
@@ -304,6 +306,10 @@ class Simulation {
     for (const auto& [id, stored] : store_) {
       result_.jobs[index_[id]].state = stored.state;
       result_.jobs[index_[id]].error = errors_[id];
+      for (const auto& [part, files] : files_[id]) {
+        result_.jobs[index_[id]].population += files.population;
+        result_.jobs[index_[id]].subnet_json += files.subnet_json;
+      }
     }
   }
 
@@ -496,6 +502,12 @@ class Simulation {
   uint64_t life_ = 0;
   std::map<JobId, StoredJob> store_;
   std::map<JobId, std::string> errors_;
+  struct ResultFiles {
+    std::string population;
+    std::string subnet_json;
+  };
+  std::map<JobId, std::map<std::string, ResultFiles>> files_;  // by part
+  std::set<std::pair<JobId, std::string>> opened_logs_;        // by the coordinator that lives
   std::map<std::string, std::map<std::string, EvaluateResult>> stored_answers_;  // by context
   TimeMs last_commit_ = 0;
   Invariants invariants_;

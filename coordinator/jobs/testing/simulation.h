@@ -27,6 +27,7 @@ struct SimulationOptions {
   int jobs = 1;
   int stages = 1;             // of every job
   bool allocation = false;    // jobs of method espalier
+  int sizes = 1;              // of every job
   bool same_search = false;   // the jobs have the same seed, and so the same candidates
   bool other_models = false;  // each job has a model of its own
   bool priorities = false;    // the jobs differ in priority
@@ -43,8 +44,8 @@ struct SimulationOptions {
 struct SimulatedJob {
   JobState state = JobState::kQueued;
   std::string error;
-  std::string population;   // the log's bytes
-  std::string subnet_json;  // empty: no result
+  std::string population;   // the logs' bytes, of all sizes one after the other
+  std::string subnet_json;  // likewise; empty: no result
   int64_t events = 0;
 };
 
