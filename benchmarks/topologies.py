@@ -59,8 +59,8 @@ def run(args, threads, stages, folder):
                      str(count)],
                     stderr=subprocess.DEVNULL))
         client = [programs / "espalier", "submit", "--coordinator", address, "--model", args.model,
-                  "--text", args.text, "--text-format", args.format, "--ratio", "0.7", "--output",
-                  folder / "out", "--sequence-length", str(args.length), "--search-sequences",
+                  "--text", args.text, "--text-format", args.format, "--ratio", "0.7", "--method",
+                  "paper", "--output", folder / "out", "--sequence-length", str(args.length), "--search-sequences",
                   str(args.sequences), "--calibration-sequences", "2", "--generations",
                   str(args.generations), "--population", str(args.population), "--stages",
                   str(stages)]

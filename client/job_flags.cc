@@ -47,12 +47,12 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       .add_option("--ratio", flags.ratios,
                   "Share of all parameters to keep, e.g. 0.7, or several: 0.9,0.8,0.7")
       ->delimiter(',')
-      ->expected(1)
+      ->allow_extra_args(false)
       ->option_text("R[,R...]")
       ->group("Job");
   command
       .add_option("--method", flags.method,
-                  "espalier (sizes allocated over modules, repaired candidates) or paper (default)")
+                  "espalier (default: sizes allocated over modules, repaired candidates) or paper")
       ->option_text("METHOD")
       ->group("Job");
   command.add_option("--output", flags.output, "Result folder; must not exist yet")
@@ -82,7 +82,7 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       ->group("Job");
   command
       .add_option("--generations", flags.generations,
-                  "Generations of the search (default 50; method espalier: 24)")
+                  "Generations of the search (default 24; method paper: 50)")
       ->option_text("N")
       ->group("Search effort");
   command
@@ -104,7 +104,7 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       ->group("Search effort");
   command
       .add_option("--search-sequences", flags.search_sequences,
-                  "Sequences that candidates are scored on (default 5; method espalier: 32)")
+                  "Sequences that candidates are scored on (default 32; method paper: 5)")
       ->option_text("N")
       ->group("Search effort");
   command

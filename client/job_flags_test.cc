@@ -49,10 +49,10 @@ TEST(JobFlagsTest, FlagsAloneMakeAJob) {
 }
 
 TEST(JobFlagsTest, EveryEffortFlagReachesItsField) {
-  const auto spec = MakeJobSpec(
-      Parse({"--model=/m", "--text=/t", "--ratio=0.5", "--output=/o", "--name=n",
-             "--precision=bfloat16", "--generations=3", "--population=10", "--sequence-length=64",
-             "--calibration-sequences=7", "--search-sequences=2", "--eval-sequences=9"}));
+  const auto spec = MakeJobSpec(Parse(
+      {"--model=/m", "--text=/t", "--ratio=0.5", "--output=/o", "--name=n", "--precision=bfloat16",
+       "--generations=3", "--population=10", "--sequence-length=64", "--calibration-sequences=7",
+       "--search-sequences=2", "--eval-sequences=9", "--method=paper"}));
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->name, "n");
   EXPECT_EQ(spec->precision, Precision::kBFloat16);
@@ -114,17 +114,22 @@ TEST(JobFlagsTest, RelativePathsAreSeenFromTheFolder) {
 TEST(JobFlagsTest, SearchEffortIsOfTheMethodThatTheJobHas) {
   JobSpec spec;
   JobFlags flags;
-  flags.method = "espalier";
+  EXPECT_EQ(spec.method, SearchMethod::kEspalier);
   flags.generations = 7;
   flags.search_sequences = 9;
   ASSERT_TRUE(ApplyJobFlags(flags, spec).ok());
-  EXPECT_EQ(spec.method, SearchMethod::kEspalier);
   EXPECT_EQ(spec.allocation.generations, 7);
   EXPECT_EQ(spec.allocation.sequences, 9);
   EXPECT_EQ(spec.search.generations, SearchSpec().generations);
   flags.population = 10;
   EXPECT_THAT(std::string(ApplyJobFlags(flags, spec).message()),
               ::testing::HasSubstr("--population is of the method paper"));
+  flags.method = "paper";
+  ASSERT_TRUE(ApplyJobFlags(flags, spec).ok());
+  EXPECT_EQ(spec.method, SearchMethod::kPaper);
+  EXPECT_EQ(spec.search.generations, 7);
+  EXPECT_EQ(spec.search.sequences, 9);
+  EXPECT_EQ(spec.search.population(), 10);
   flags = {};
   flags.method = "best";
   EXPECT_THAT(std::string(ApplyJobFlags(flags, spec).message()),

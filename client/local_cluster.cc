@@ -84,6 +84,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     worker.name = absl::StrCat("local-", i + 1);
     worker.stage_listen = absl::StrCat("unix:", (directory.path() / worker.name).string());
     worker.device = options.device;
+    worker.scratch = kDefaultScratch;
     worker.threads =
         options.threads > 0 ? options.threads : ThreadsPerWorker(cores, options.workers);
     ESPALIER_ASSIGN_OR_RETURN(auto started, Worker::Start(worker, loader));

@@ -44,6 +44,7 @@ TEST(LocalClusterTest, WorkersAttachToTheirCoordinatorAndRunAJob) {
   WriteSmallModel(folder / "model");
   WriteTestFile(folder / "text.txt", SomeText(5000));
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.model = (folder / "model").string();
   spec.text.path = (folder / "text.txt").string();
   spec.output = (folder / "out").string();

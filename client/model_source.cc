@@ -25,6 +25,10 @@ absl::StatusOr<std::filesystem::path> LocateModel(const std::filesystem::path& p
       std::filesystem::exists(compact / "config.json", error)) {
     return compact;
   }
+  if (std::filesystem::exists(path / "sizes.csv", error)) {
+    return absl::NotFoundError(absl::StrCat(
+        path.string(), " holds a result for each of several sizes; name one of its folders"));
+  }
   return absl::NotFoundError(
       absl::StrCat(path.string(),
                    " has neither config.json (a model) nor subnet.json with compact/ (a result)"));

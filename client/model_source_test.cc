@@ -23,6 +23,15 @@ TEST(LocateModelTest, TakesAModelOrTheCompactFolderOfAResult) {
   EXPECT_EQ(*LocateModel(folder / "result"), folder / "result/compact");
 }
 
+TEST(LocateModelTest, OfSeveralSizesOneMustBeNamed) {
+  const std::filesystem::path folder = NewTestFolder("locate_sizes");
+  WriteTestFile(folder / "sizes.csv", "");
+  WriteTestFile(folder / "0.8/subnet.json", "{}");
+  WriteTestFile(folder / "0.8/compact/config.json", "{}");
+  EXPECT_THAT(std::string(LocateModel(folder).status().message()), HasSubstr("several sizes"));
+  EXPECT_EQ(*LocateModel(folder / "0.8"), folder / "0.8/compact");
+}
+
 TEST(LocateModelTest, OtherFoldersAreRefusedByName) {
   const std::filesystem::path folder = NewTestFolder("locate_nothing");
   for (const std::filesystem::path& path : {folder, folder / "missing"}) {

@@ -102,7 +102,10 @@ int Run(const RunFlags& flags, bool json) {
   const auto job = RunOnLocalCluster(flags, *spec, **directory, *reporter, interrupts);
   reporter->Finish();
   if (!job.ok() && interrupts.token().stop_requested()) {
-    return Fail("interrupted; nothing was written", kExitInterrupted, json);
+    const bool sizes = !spec->more_ratios.empty();
+    return Fail(sizes ? absl::StrCat("interrupted; sizes that were finished are in ", spec->output)
+                      : "interrupted; nothing was written",
+                kExitInterrupted, json);
   }
   if (!job.ok()) return Fail(job.status(), json);
   if (json) {

@@ -240,6 +240,13 @@ absl::Status ResolveAlignment(const ModelConfig& config, JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// In the paper's search space, a module that is not cut has but one size, and is in every layer.
+void ResolveCut(const ModelConfig& config, JobSpec& spec) {
+  if (spec.cut == CutModules::kBoth) return;
+  spec.search.min_layers = config.num_layers;
+  (spec.cut == CutModules::kMlp ? spec.search.attention_min_ratio : spec.search.mlp_min_ratio) = 1;
+}
+
 // The smallest subnet: as few layers as allowed, each with the smaller of its two modules.
 absl::Status CheckReachable(const JobSpec& spec, const ModelConfig& config, const Sizes& sizes) {
   const SearchSpec& search = spec.search;
@@ -347,6 +354,7 @@ absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& 
                                       : ReformationMethod::kClosedForm;
   }
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::ResolveAlignment(config, resolved));
+  job_spec_internal::ResolveCut(config, resolved);
   for (const JobSpec& target : TargetSpecs(resolved)) {
     ESPALIER_RETURN_IF_ERROR(job_spec_internal::CheckReachable(
         target, config, job_spec_internal::SizesOf(target, config)));

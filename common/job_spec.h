@@ -1,4 +1,5 @@
-// A job as its owner writes it: YAML with the paper's defaults (docs/job.md lists every key).
+// A job as its owner writes it: YAML (docs/job.md lists every key and where its default comes
+// from).
 #ifndef ESPALIER_COMMON_JOB_SPEC_H_
 #define ESPALIER_COMMON_JOB_SPEC_H_
 
@@ -31,6 +32,10 @@ struct MutationSpec {
   double depth = 0.1;  // P_d: change which layers are present
 };
 
+// What the search begins with: the initial architecture with its most important units, or with
+// random ones.
+enum class InitialUnits { kImportance, kRandom };
+
 struct SearchSpec {
   int64_t generations = 50;
   int64_t mutations = 50;          // offspring of the survivors, per generation
@@ -38,6 +43,7 @@ struct SearchSpec {
   int64_t initial_mutations = 20;  // offspring of the initial architecture, per generation
   int64_t survivors = 10;          // k of top-k
   int64_t sequences = 5;           // of the text, for the fitness
+  InitialUnits initial = InitialUnits::kImportance;
   MutationSpec mutation;
   MutationSpec initial_mutation{.mask = 0.6, .ratio = 0.3, .depth = 0.1};
   double mask_overlap = 0.8;  // α: the least share of a module's mask that a mutation keeps
@@ -69,6 +75,19 @@ struct AllocationSpec {
   int64_t finalist_sequences = 2;     // for each finalist and for the start
 };
 
+// Which modules may be smaller; the others stay whole.
+enum class CutModules { kBoth, kAttention, kMlp };
+
+// What the fitness of a candidate is. kAuto: reformed and divergence for SearchMethod::kEspalier,
+// else inherited and perplexity.
+enum class FitnessWeights { kAuto, kInherited, kReformed };
+enum class FitnessMeasure { kAuto, kPerplexity, kDivergence };
+
+struct FitnessSpec {
+  FitnessWeights weights = FitnessWeights::kAuto;
+  FitnessMeasure measure = FitnessMeasure::kAuto;
+};
+
 // kAuto: progressive for SearchMethod::kEspalier, else the closed form.
 enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto };
 
@@ -84,7 +103,7 @@ struct ReformationSpec {
 
 struct JobSpec {
   std::string name;  // default: the output folder's name
-  SearchMethod method = SearchMethod::kPaper;
+  SearchMethod method = SearchMethod::kEspalier;
   std::string model;  // folder of the dense model
   Precision precision = Precision::kFloat32;
   TextSpec text;                // calibration and search
@@ -93,6 +112,7 @@ struct JobSpec {
   double ratio = 0;             // γ, of all parameters; required
   std::vector<double> more_ratios{};  // further sizes, found one after the other in the same job
   double tolerance = 0.005;           // legal: ratio in [γ − tolerance, γ]
+  CutModules cut = CutModules::kBoth;
   // Sizes are multiples of these; 0 = 64 and 8, halved for small models (see ResolveDefaults).
   int64_t align_mlp = 0;
   int64_t align_head_dim = 0;
@@ -103,6 +123,10 @@ struct JobSpec {
   int64_t calibration_sequences = 128;
   double importance_damping = 0.01;  // λ of Φ, relative to mean(diag H)
   int64_t eval_sequences = 0;        // 0 = the whole text
+  FitnessSpec fitness;
+  // Tokens that candidates may be scored on, each counted as often as it is; 0 = no limit. The
+  // search ends before the generation that would exceed it.
+  int64_t budget_tokens = 0;
   SearchSpec search;
   AllocationSpec allocation;
   ReformationSpec reformation{.method = ReformationMethod::kAuto};
@@ -123,11 +147,21 @@ struct JobSpec {
   }
   // How candidates are repaired before they are scored.
   ReformationSpec repair() const {
+    const bool reformed = fitness.weights == FitnessWeights::kAuto
+                              ? method == SearchMethod::kEspalier
+                              : fitness.weights == FitnessWeights::kReformed;
     ReformationSpec repair = reformation;
-    repair.method =
-        method == SearchMethod::kPaper ? ReformationMethod::kNone : ReformationMethod::kClosedForm;
+    repair.method = reformed ? ReformationMethod::kClosedForm : ReformationMethod::kNone;
     return repair;
   }
+  // Whether candidates are scored by their divergence from the dense model; else by perplexity.
+  bool by_divergence() const {
+    return fitness.measure == FitnessMeasure::kAuto
+               ? method == SearchMethod::kEspalier
+               : fitness.measure == FitnessMeasure::kDivergence;
+  }
+  // Whether a fitness is the perplexity on all search sequences.
+  bool fitness_is_perplexity() const { return method == SearchMethod::kPaper && !by_divergence(); }
 };
 
 // Strict: every error says file:line:column and what to do; unknown keys are refused with the

@@ -36,10 +36,17 @@ struct Range {
 inline constexpr std::array<std::string_view, 2> kPrecisionNames = {"float32", "bfloat16"};
 inline constexpr std::array<std::string_view, 2> kTextFormatNames = {"wikitext", "plain"};
 inline constexpr std::array<std::string_view, 2> kSearchMethodNames = {"paper", "espalier"};
+inline constexpr std::array<std::string_view, 2> kInitialUnitsNames = {"importance", "random"};
+inline constexpr std::array<std::string_view, 3> kCutModulesNames = {"both", "attention", "mlp"};
+inline constexpr std::array<std::string_view, 3> kFitnessWeightsNames = {"auto", "inherited",
+                                                                         "reformed"};
+inline constexpr std::array<std::string_view, 3> kFitnessMeasureNames = {"auto", "perplexity",
+                                                                         "kl"};
 inline constexpr std::array<std::string_view, 5> kReformationNames = {"none", "closed_form", "admm",
                                                                       "progressive", "auto"};
 
 inline constexpr int64_t kMaxCount = 1'000'000;
+inline constexpr int64_t kMostTokens = 1'000'000'000'000'000;
 inline constexpr Range<int64_t> kCount{1, kMaxCount};
 inline constexpr Range<int64_t> kCountOrNone{0, kMaxCount};
 inline constexpr Range<int64_t> kPriority{-100, 100};
@@ -62,6 +69,7 @@ void VisitSearch(Visitor& v, Search& search) {
   v.Integer("initial_mutations", search.initial_mutations, kCountOrNone);
   v.Integer("survivors", search.survivors, kCount);
   v.Integer("sequences", search.sequences, kCount);
+  v.Choice("initial", search.initial, kInitialUnitsNames);
   v.Group("mutation", "", [&] { VisitMutation(v, search.mutation); });
   v.Group("initial_mutation", "", [&] { VisitMutation(v, search.initial_mutation); });
   v.Real("mask_overlap", search.mask_overlap, kProbability);
@@ -87,6 +95,7 @@ template <typename Visitor, typename Target>
 void VisitTarget(Visitor& v, Target& spec) {
   v.Reals("ratio", spec.ratio, spec.more_ratios, Range<double>{0, 1, /*open=*/true});
   v.Real("tolerance", spec.tolerance, Range<double>{0, 0.5, /*open=*/true});
+  v.Choice("cut", spec.cut, kCutModulesNames);
   v.Group("align", "", [&] {
     v.Integer("mlp", spec.align_mlp, kCountOrNone);
     v.Integer("head_dim", spec.align_head_dim, kCountOrNone);
@@ -122,6 +131,11 @@ void VisitJobSpec(Visitor& v, Spec& spec) {
     v.Integer("sequences", spec.calibration_sequences, kCount);
     v.Real("damping", spec.importance_damping, kPositive);
   });
+  v.Group("fitness", "", [&] {
+    v.Choice("weights", spec.fitness.weights, kFitnessWeightsNames);
+    v.Choice("measure", spec.fitness.measure, kFitnessMeasureNames);
+  });
+  v.Integer("budget_tokens", spec.budget_tokens, Range<int64_t>{0, kMostTokens});
   v.Group("search", "", [&] { VisitSearch(v, spec.search); });
   v.Group("allocation", "", [&] { VisitAllocation(v, spec.allocation); });
   v.Group("reformation", "", [&] {

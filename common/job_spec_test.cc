@@ -135,6 +135,7 @@ sequence_length: 512
 target:
   ratio: 0.5
   tolerance: 0.01
+  cut: mlp
   align: {mlp: 32, head_dim: 4}
 seed: 18446744073709551615
 output: out
@@ -146,6 +147,7 @@ search:
   initial_mutations: 6
   survivors: 7
   sequences: 8
+  initial: random
   mutation: {mask: 0.11, ratio: 0.12, depth: 0.13}
   initial_mutation: {mask: 0.21, ratio: 0.22, depth: 0.23}
   mask_overlap: 0.9
@@ -154,7 +156,9 @@ search:
   min_layers: 9
 reformation: {method: admm, damping: 1e-2, rho: 2, iterations: 31, progressive_damping: 0.4,
               input_damping: 0.5}
-method: espalier
+method: paper
+fitness: {weights: inherited, measure: kl}
+budget_tokens: 123456789012
 allocation:
   sequences: 40
   sequence_length: 41
@@ -168,7 +172,7 @@ allocation:
                                                     "job.yaml");
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->name, "demo");
-  EXPECT_EQ(spec->method, SearchMethod::kEspalier);
+  EXPECT_EQ(spec->method, SearchMethod::kPaper);
   EXPECT_EQ(spec->allocation.sequences, 40);
   EXPECT_EQ(spec->allocation.sequence_length, 41);
   EXPECT_EQ(spec->allocation.generations, 42);
@@ -195,6 +199,11 @@ allocation:
   EXPECT_EQ(spec->output, "out");
   EXPECT_EQ(spec->calibration_sequences, 16);
   EXPECT_EQ(spec->importance_damping, 0.02);
+  EXPECT_EQ(spec->fitness.weights, FitnessWeights::kInherited);
+  EXPECT_EQ(spec->fitness.measure, FitnessMeasure::kDivergence);
+  EXPECT_EQ(spec->budget_tokens, 123456789012);
+  EXPECT_EQ(spec->cut, CutModules::kMlp);
+  EXPECT_EQ(spec->search.initial, InitialUnits::kRandom);
   EXPECT_EQ(spec->search.generations, 3);
   EXPECT_EQ(spec->search.mutations, 4);
   EXPECT_EQ(spec->search.crossovers, 5);
@@ -522,19 +531,44 @@ TEST(ResolveDefaultsTest, GivenValuesStay) {
 
 TEST(ResolveDefaultsTest, WhatDependsOnTheMethod) {
   JobSpec spec = Minimal();
+  EXPECT_EQ(spec.method, SearchMethod::kEspalier);
+  spec.method = SearchMethod::kPaper;
   JobSpec resolved = *ResolveDefaults(spec, Llama7B());
   EXPECT_EQ(resolved.reformation.method, ReformationMethod::kClosedForm);
   EXPECT_EQ(resolved.repair().method, ReformationMethod::kNone);
+  EXPECT_FALSE(resolved.by_divergence());
+  EXPECT_TRUE(resolved.fitness_is_perplexity());
   EXPECT_EQ(resolved.search_sequences(), resolved.search.sequences);
   EXPECT_EQ(resolved.search_sequence_length(), 2048);
   spec.method = SearchMethod::kEspalier;
   resolved = *ResolveDefaults(spec, Llama7B());
   EXPECT_EQ(resolved.reformation.method, ReformationMethod::kProgressive);
   EXPECT_EQ(resolved.repair().method, ReformationMethod::kClosedForm);
+  EXPECT_TRUE(resolved.by_divergence());
+  EXPECT_FALSE(resolved.fitness_is_perplexity());
+  resolved.fitness = {.weights = FitnessWeights::kInherited,
+                      .measure = FitnessMeasure::kPerplexity};
+  EXPECT_EQ(resolved.repair().method, ReformationMethod::kNone);
+  EXPECT_FALSE(resolved.by_divergence());
+  EXPECT_FALSE(resolved.fitness_is_perplexity());  // on windows of the search text
   EXPECT_EQ(resolved.search_sequences(), resolved.allocation.sequences);
   EXPECT_EQ(resolved.search_sequence_length(), 512);
   spec.sequence_length = 128;
   EXPECT_EQ(ResolveDefaults(spec, Llama7B())->search_sequence_length(), 128);
+}
+
+TEST(ResolveDefaultsTest, ModulesThatAreNotCutHaveOneSize) {
+  JobSpec spec = Minimal();
+  spec.ratio = 0.8;
+  spec.cut = CutModules::kMlp;
+  JobSpec resolved = *ResolveDefaults(spec, Llama7B());
+  EXPECT_EQ(resolved.search.attention_min_ratio, 1);
+  EXPECT_LT(resolved.search.mlp_min_ratio, 1);
+  EXPECT_EQ(resolved.search.min_layers, 32);
+  spec.cut = CutModules::kAttention;
+  resolved = *ResolveDefaults(spec, Llama7B());
+  EXPECT_LT(resolved.search.attention_min_ratio, 1);
+  EXPECT_EQ(resolved.search.mlp_min_ratio, 1);
 }
 
 TEST(ResolveDefaultsTest, AlignmentIsHalvedForSmallModels) {

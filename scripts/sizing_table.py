@@ -29,7 +29,7 @@ def config(layers, hidden, heads, intermediate):
 
 
 def plan(program, folder, device, devices):
-    command = [program, "plan", "--model", folder, "--ratio", "0.7", "--precision", "bfloat16",
+    command = [program, "plan", "--model", folder, "--method", "paper", "--ratio", "0.7", "--precision", "bfloat16",
                "--device-type", device, "--devices", str(devices), "--json"]
     # Status 1: it does not fit, which the object says as well.
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)

@@ -221,7 +221,7 @@ def run(cluster, page, screenshots):
         str(orchard / "test.txt"), "--text-format", "wikitext", "--ratio", "0.7", "--output",
         str(cluster.folder / "out"), "--name", EVIL_NAME, "--sequence-length", "128",
         "--search-sequences", "8", "--calibration-sequences", "8", "--eval-sequences", "8",
-        "--generations", "40", "--population", "20")["id"]
+        "--method", "paper", "--generations", "40", "--population", "20")["id"]
     wait_for("the job's card", lambda: EVIL_NAME in page.text("#jobs"))
     check(page.look("document.getElementById('evil') === null"), "a job's name is text, not HTML")
     wait_for("the worker", lambda: "browser-worker" in page.text("#workers"))

@@ -39,6 +39,7 @@ absl::StatusOr<Perplexities> RunStages() {
   ESPALIER_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Load(kModel, {}));
   const ModelConfig& config = engine->config();
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.model = kModel;
   spec.text.path = std::string(kModel) + "/valid.txt";
   spec.output = "unused";

@@ -52,6 +52,7 @@ class PlanMemoryTest : public ::testing::TestWithParam<Precision> {
 
 TEST_P(PlanMemoryTest, WeightsAreWhatTheEngineHolds) {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.model = "model";
   spec.text.path = "text";
   spec.output = "out";

@@ -121,6 +121,7 @@ write_job() {
   cat >"$work/$1.yaml" <<JOB
 model: $PWD/models/orchard
 text: {path: $PWD/models/orchard/valid.txt, format: wikitext}
+method: paper
 target: 0.8
 output: $work/results/$1
 calibration: {sequences: 8}

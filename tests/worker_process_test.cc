@@ -47,6 +47,9 @@ TEST(WorkerProcessTest, WrongArgumentsAreRefused) {
   const Finished threads = RunWorker({"--coordinator", "127.0.0.1:1", "--threads", "-2"});
   EXPECT_EQ(threads.status, 2);
   EXPECT_THAT(threads.err, HasSubstr("--threads"));
+  const Finished scratch = RunWorker({"--coordinator", "127.0.0.1:1", "--scratch", "/nowhere"});
+  EXPECT_EQ(scratch.status, 2);
+  EXPECT_THAT(scratch.err, HasSubstr("--scratch /nowhere: No such file or directory"));
 }
 
 TEST(WorkerProcessTest, CoordinatorThatIsNotThere) {

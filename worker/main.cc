@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <string>
@@ -182,6 +184,7 @@ int Main(int argc, char** argv) {
   SecurityFlags security;
   double connect_timeout = 60;
   int64_t keepalive_ms = options.keepalive.count();
+  std::optional<std::string> scratch;
   app.add_option("--coordinator", options.coordinator,
                  "Where the coordinator listens: HOST:PORT or unix:/path/to/socket")
       ->type_name("ADDR")
@@ -193,6 +196,12 @@ int Main(int argc, char** argv) {
       ->type_name("N")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
+  app.add_option(
+         "--scratch", scratch,
+         "Folder on a local disk for repaired modules that memory has no room for: at most\n"
+         "a quarter of what is free there, gone with the worker; none = make them again\n"
+         "(default: /var/tmp)")
+      ->type_name("DIR");
   app.add_option("--name", options.name, "Shown in lists of workers (default: host:pid)")
       ->type_name("NAME");
   app.add_option("--connect-timeout", connect_timeout,
@@ -220,6 +229,14 @@ int Main(int argc, char** argv) {
   }
   options.connect_timeout = std::chrono::milliseconds(static_cast<int64_t>(connect_timeout * 1000));
   options.keepalive = std::chrono::milliseconds(keepalive_ms);
+  options.scratch = scratch.value_or(kDefaultScratch);
+  if (options.scratch == "none") options.scratch.clear();
+  if (scratch.has_value() && !options.scratch.empty() &&
+      access(options.scratch.c_str(), W_OK | X_OK) != 0) {
+    std::fprintf(stderr, "error: --scratch %s: %s; name a folder that can be written to, or none\n",
+                 options.scratch.c_str(), std::strerror(errno));
+    return 2;
+  }
   return Run(std::move(options), security);
 }
 

@@ -75,6 +75,7 @@ absl::StatusOr<JobSpec> MakeLargeJob(const fs::path& folder, const LargeJobOptio
   ESPALIER_RETURN_IF_ERROR(WriteFileAtomically(model / "tokenizer.json", TokenizerJson()));
   ESPALIER_RETURN_IF_ERROR(WriteFileAtomically(folder / "text.txt", Text()));
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.name = "scale";
   spec.model = model.string();
   spec.precision = Precision::kBFloat16;

@@ -11,6 +11,17 @@ namespace {
 
 constexpr int kLifeBits = 32;
 
+// The slowest stage sets the pace.
+TaskTime TimeOf(const std::vector<std::optional<TaskFinished>>& answers) {
+  TaskTime time;
+  for (const auto& answer : answers) {
+    if (!answer.has_value()) continue;
+    time.seconds = std::max(time.seconds, answer->time.seconds);
+    time.preparation = std::max(time.preparation, answer->time.preparation);
+  }
+  return time;
+}
+
 }  // namespace
 
 Brain::Brain(const BrainOptions& options, const SearchFactory* searches)
@@ -243,11 +254,8 @@ void Brain::TakePart(const Step& step, const AttachedWorker& worker, Replica& re
     if (failed == taken.answers.size() || root) failed = i;
     if (root) break;
   }
-  double seconds = 0;  // of the slowest stage: what sets the pace
-  for (const auto& answer : taken.answers) {
-    if (answer.has_value()) seconds = std::max(seconds, answer->seconds);
-  }
-  shares_.Worked(taken.job, seconds);
+  const TaskTime time = TimeOf(taken.answers);
+  shares_.Worked(taken.job, time.seconds + time.preparation);
   // After what follows from it: it is acknowledged when it is stored.
   Actions acknowledgements;
   Acknowledge({.now = step.now, .actions = &acknowledgements}, taken, event.task);
@@ -290,11 +298,10 @@ void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assi
                        TaskId task) {
   JobMachine* job = FindActive(assignment.job);
   if (job == nullptr || job->finished()) return;
+  const TaskTime time = TimeOf(assignment.answers);
   std::vector<Outcome> parts;
-  double seconds = 0;  // of the slowest stage: what sets the pace
   for (std::optional<TaskFinished>& answer : assignment.answers) {
     parts.push_back(std::move(answer->outcome));
-    seconds = std::max(seconds, answer->seconds);
   }
   if (std::holds_alternative<LoadWork>(assignment.item.work)) {
     return job->Loaded(step, replica, parts, workers_.serving());
@@ -304,7 +311,7 @@ void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assi
     return job->Failed(step, std::move(assignment.item), replica.key,
                        absl::StrCat("malformed answer: ", merged.status().message()));
   }
-  job->Done(step, std::move(assignment.item), replica.key, task, *merged, seconds);
+  job->Done(step, std::move(assignment.item), replica.key, task, *merged, time);
 }
 
 Brain::Assignment Brain::Withdraw(const Step& step, TaskId task, WorkerKey except) {

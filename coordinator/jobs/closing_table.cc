@@ -22,8 +22,7 @@ void ClosingTable::SetSubnet(Row row, std::shared_ptr<const Subnet> subnet,
 std::vector<WorkItem> ClosingTable::ReformationItems() {
   std::vector<WorkItem> items;
   AddItems(Row::kReformed, /*on_search=*/true, items);
-  // The search compared repaired candidates by their divergence.
-  if (repair_.method != ReformationMethod::kNone) {
+  if (!job_.spec.fitness_is_perplexity()) {
     AddItems(Row::kSearched, /*on_search=*/true, items);
   }
   return items;

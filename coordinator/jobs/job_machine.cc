@@ -111,7 +111,9 @@ void JobMachine::OutputWritten(const Step& step, const absl::Status& status) {
   if (result_ == nullptr) return;
   reporter_.AddDone(view().progress.total);
   if (size_ + 1 == targets_.size()) {
-    return reporter_.Succeed(step, result_, absl::StrCat("result in ", result_->output));
+    return reporter_.Succeed(
+        step, result_,
+        absl::StrCat(several_sizes() ? "results in " : "result in ", view().spec->output));
   }
   Record(step, SizeWritten{.seconds = result_->seconds});
   FinishSize(step);
@@ -229,9 +231,10 @@ void JobMachine::LoadLost(const Step& step, const Replica& replica, const std::s
 void JobMachine::OpenAnswers(const Step& step) {
   // Candidates that are repaired depend on the calibration too.
   std::string repair;
-  if (Repairs()) {
+  if (job_->spec.repair().method != ReformationMethod::kNone) {
     repair = absl::StrCat(job_->calibration.hash, " ", job_->spec.reformation.damping);
   }
+  if (job_->spec.by_divergence()) repair += " kl";
   context_ = AnswerContext(model(), job_->search, repair, surroundings_.version);
   AnswerBook::Page page = surroundings_.answers->Open(context_);
   known_ = std::move(page.answers);
@@ -274,7 +277,7 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
                           "settings, are not evaluated again");
       }
       const EvaluateResult answer = *known;
-      Done(step, *std::move(item), kNobody, /*task=*/0, answer, /*seconds=*/0);
+      Done(step, *std::move(item), kNobody, /*task=*/0, answer, TaskTime{});
       continue;
     }
     if (item->needs_calibration && statistics == Statistics::kNone) {
@@ -292,8 +295,8 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
 }
 
 void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
-                      const Outcome& outcome, double seconds) {
-  const absl::Status status = Accept(step, item, task, outcome, seconds);
+                      const Outcome& outcome, const TaskTime& time) {
+  const absl::Status status = Accept(step, item, task, outcome, time);
   if (!status.ok()) {
     return Failed(step, std::move(item), replica,
                   absl::StrCat("malformed answer: ", status.message()));
@@ -307,11 +310,12 @@ void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskI
   // An export is not a fact: its files are not in the store, and a restart makes them again. Nor is
   // what only prepared a replica.
   if (item.prelude || std::holds_alternative<ExportWork>(item.work)) return;
-  Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .seconds = seconds});
+  Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .time = time});
 }
 
 absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId task,
-                                const Outcome& outcome, double seconds) {
+                                const Outcome& outcome, const TaskTime& time) {
+  Charge(item, time);
   if (std::holds_alternative<CalibrateWork>(item.work)) {
     const auto* result = std::get_if<CalibrateResult>(&outcome);
     if (result == nullptr) return WrongKind();
@@ -321,7 +325,7 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId t
     const auto* result = std::get_if<EvaluateResult>(&outcome);
     if (result == nullptr) return WrongKind();
     if (view().progress.phase <= JobPhase::kSearch) return AcceptCandidate(step, item, *result);
-    return AcceptMeasurement(step, item, *result, seconds);
+    return AcceptMeasurement(step, item, *result, time.seconds);
   }
   if (std::holds_alternative<ReformWork>(item.work)) {
     const auto* result = std::get_if<ReformResult>(&outcome);
@@ -330,6 +334,24 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId t
   if (!std::holds_alternative<ExportResult>(outcome)) return WrongKind();
   FinishExport(step, task);
   return absl::OkStatus();
+}
+
+// Also what was in vain: it took the time.
+void JobMachine::Charge(const WorkItem& item, const TaskTime& time) {
+  const auto* evaluate = std::get_if<EvaluateWork>(&item.work);
+  const bool repairs = evaluate != nullptr &&
+                       evaluate->reformation.method != ReformationMethod::kProgressive &&
+                       searching();
+  (repairs ? work_seconds_.repair : work_seconds_.reformation) += time.preparation;
+  if (std::holds_alternative<CalibrateWork>(item.work)) {
+    work_seconds_.statistics += time.seconds;
+  } else if (evaluate != nullptr) {
+    work_seconds_.evaluation += time.seconds;
+  } else if (std::holds_alternative<ReformWork>(item.work)) {
+    work_seconds_.reformation += time.seconds;
+  } else if (std::holds_alternative<ExportWork>(item.work)) {
+    work_seconds_.export_ += time.seconds;
+  }
 }
 
 void JobMachine::StatisticsGone(ReplicaKey replica) {
@@ -456,7 +478,7 @@ std::optional<WorkItem> JobMachine::Reopen(const WorkKey& key) {
 absl::Status JobMachine::Repeat(const Step& step, const WorkDone& fact) {
   const std::optional<WorkItem> item = Reopen(fact.key);
   if (!item.has_value()) return NotOpen();
-  return Accept(step, *item, /*task=*/0, fact.outcome, fact.seconds);
+  return Accept(step, *item, /*task=*/0, fact.outcome, fact.time);
 }
 
 absl::Status JobMachine::Repeat(const Step& step, const WorkFailed& fact) {

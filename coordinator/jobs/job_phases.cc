@@ -78,8 +78,8 @@ CalibrateWork JobMachine::Calibration() const {
   if (job_->spec.method == SearchMethod::kEspalier) {
     work.steps = CutSteps{.channels = job_->spec.align_mlp,
                           .pairs = std::max<int64_t>(1, job_->spec.align_head_dim / 2)};
-    work.predictions = job_->search.hash;
   }
+  if (job_->spec.by_divergence()) work.predictions = job_->search.hash;
   return work;
 }
 
@@ -129,6 +129,7 @@ void JobMachine::FinishSize(const Step& step) {
   const ClosingTable finished = std::exchange(table_, ClosingTable(*job_));
   table_.TakeDense(finished);
   candidates_ = 0;
+  work_seconds_ = {};
   fits_.clear();
   reformed_on_ = kNobody;
   // The phases are this size's; the one that ends now was the last one's.
@@ -181,17 +182,18 @@ void JobMachine::QueueCandidate() {
     work.count = candidate.window.count;
     absl::StrAppend(&name, "@", work.first, "+", work.count);
   }
-  if (Repairs()) {
-    work.reformation = job_->spec.repair();
+  work.reformation = job_->spec.repair();
+  if (work.reformation.method != ReformationMethod::kNone) {
     work.calibration = job_->calibration.hash;
-    work.divergence = true;
   }
+  work.divergence = job_->spec.by_divergence();
+  const bool needs_statistics = work.divergence || !work.calibration.empty();
   board_.Expect();
   queue_.PushBack({.work = std::move(work),
                    .index = std::ssize(search_->Drawn()) - 1,
                    .subnet = std::move(name),
-                   .needs_calibration = Repairs(),
-                   .many = Repairs()});
+                   .needs_calibration = needs_statistics,
+                   .many = needs_statistics});
 }
 
 absl::Status JobMachine::AcceptCandidate(const Step& step, const WorkItem& item,
@@ -258,17 +260,18 @@ void JobMachine::SettleGeneration(const Step& step) {
   const Origin origin = candidates.front().origin;
   candidates_ += static_cast<int64_t>(candidates.size());
   if (origin == Origin::kInitial) {
-    // A divergence is no perplexity: that is measured at the end.
+    // What is not known is measured at the end.
     table_.SetSubnet(Row::kInitial, std::make_shared<const Subnet>(search_->initial()),
-                     Repairs() ? 0 : board_.fitness().front());
+                     job_->spec.fitness_is_perplexity() ? board_.fitness().front() : 0);
   }
   const absl::Status status = search_->Report(board_.fitness());
   if (!status.ok()) return Fail(step, std::string(status.message()));
   if (origin != Origin::kSensitivity && origin != Origin::kOffspring) {
     const ScoredCandidate& best = search_->best();
-    reporter_.Message(step, absl::StrFormat("generation %d: best %s %.4f at ratio %.4f", generation,
-                                            Repairs() ? "divergence" : "perplexity", best.fitness,
-                                            ParameterRatio(best.candidate.subnet, job_->config)));
+    reporter_.Message(
+        step, absl::StrFormat("generation %d: best %s %.4f at ratio %.4f", generation,
+                              job_->spec.by_divergence() ? "divergence" : "perplexity",
+                              best.fitness, ParameterRatio(best.candidate.subnet, job_->config)));
   }
   NextGeneration(step);
 }
@@ -288,7 +291,7 @@ void JobMachine::StartReformation(const Step& step) {
         "for a higher ratio");
   }
   const auto subnet = std::make_shared<const Subnet>(best.candidate.subnet);
-  const double perplexity = Repairs() ? 0 : best.fitness;
+  const double perplexity = job_->spec.fitness_is_perplexity() ? best.fitness : 0;
   table_.SetSubnet(Row::kSearched, subnet, perplexity);
   table_.SetSubnet(Row::kReformed, subnet, perplexity);
   if (!Reforms()) {
@@ -413,6 +416,7 @@ std::shared_ptr<const ResultView> JobMachine::BuildResult(double seconds) const 
   result.held_out = !job_->spec.eval_text.path.empty();
   result.candidates = candidates_;
   result.seconds = seconds;
+  result.work = work_seconds_;
   return std::make_shared<const ResultView>(std::move(result));
 }
 

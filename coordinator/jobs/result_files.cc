@@ -125,6 +125,11 @@ std::string ReportJson(const ResultView& result, const std::vector<PhaseSeconds>
   Json seconds = Json::object();
   for (const PhaseSeconds& phase : phases) seconds[phase.phase] = phase.seconds;
   json["phase_seconds"] = std::move(seconds);
+  json["work_seconds"] = {{"statistics", result.work.statistics},
+                          {"repair", result.work.repair},
+                          {"evaluation", result.work.evaluation},
+                          {"reformation", result.work.reformation},
+                          {"export", result.work.export_}};
   Json linears = Json::array();
   for (const LinearFit& fit : fits) {
     linears.push_back({{"layer", fit.layer},

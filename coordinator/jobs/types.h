@@ -117,6 +117,12 @@ struct ExportResult {
 using Outcome = std::variant<std::monostate, LoadResult, CalibrateResult, EvaluateResult,
                              ReformResult, ExportResult>;
 
+// Of the slowest stage.
+struct TaskTime {
+  double seconds = 0;      // the task's own computation
+  double preparation = 0;  // repairs and reformations that it needed and that were not kept
+};
+
 // ---- Events ----
 
 struct WorkerInfo {
@@ -159,7 +165,7 @@ struct TaskFinished {
   uint64_t epoch = 0;
   absl::Status status;  // OK: `outcome` holds the answer
   Outcome outcome;
-  double seconds = 0;
+  TaskTime time{};
 };
 
 struct DataSetInfo {
@@ -232,6 +238,15 @@ struct MeasurementView {
   double tokens_per_second = 0;
 };
 
+// What the time of all replicas went to.
+struct WorkSeconds {
+  double statistics = 0;  // calibration and what follows from it
+  double repair = 0;      // of candidates
+  double evaluation = 0;
+  double reformation = 0;
+  double export_ = 0;
+};
+
 // Of one size.
 struct ResultView {
   MeasurementView dense;
@@ -242,6 +257,7 @@ struct ResultView {
   bool held_out = false;
   int64_t candidates = 0;
   double seconds = 0;
+  WorkSeconds work{};
 };
 using ResultViews = std::vector<std::shared_ptr<const ResultView>>;
 

@@ -78,9 +78,8 @@ std::optional<Allocation> AllocationMoves::DrawDraft(const Allocation& parent,
   }
   TopUp(modules_, range_.high, draft.kept, draft.allocation);
   TopUp(modules_, range_.high, {}, draft.allocation);  // better back a little than empty
-  const bool something = std::any_of(draft.allocation.begin(), draft.allocation.end(),
-                                     [](int32_t option) { return option != 0; });
-  if (!something || !range_.Contains(TotalParameters(modules_, draft.allocation))) {
+  const int64_t something = TotalParameters(modules_, draft.allocation);
+  if (something == 0 || !range_.Contains(something)) {
     return std::nullopt;
   }
   return std::move(draft.allocation);

@@ -114,7 +114,9 @@ absl::Status Unreachable(const ModuleTable& table, const JobSpec& spec,
   if (!fullest) {
     int64_t smallest = table.dense_parameters();
     for (size_t m = 0; m < table.modules(); ++m) {
-      smallest = std::min(smallest, table.fixed_parameters() + table.options(m)[1].parameters);
+      const auto& options = table.options(m);
+      if (options.size() < 2) continue;  // not cut
+      smallest = std::min(smallest, table.fixed_parameters() + options[1].parameters);
     }
     return absl::InvalidArgumentError(absl::StrCat(
         "target.ratio ", spec.ratio, ": the lowest ratio that can be reached is ", ratio(smallest),
@@ -132,6 +134,20 @@ absl::Status Unreachable(const ModuleTable& table, const JobSpec& spec,
                    ", or lower target.align.mlp or target.align.head_dim"));
 }
 
+// With as many rounds as the budget has room for.
+AllocationSpec WithinBudget(const JobSpec& spec, int64_t probes) {
+  AllocationSpec allocation = spec.allocation;
+  if (spec.budget_tokens == 0) return allocation;
+  const int64_t before =
+      probes * allocation.sensitivity_sequences + allocation.finalist_sequences;  // the start
+  const int64_t round = allocation.offspring * allocation.offspring_sequences +
+                        (allocation.finalists + 1) * allocation.finalist_sequences;
+  const int64_t sequences = spec.budget_tokens / allocation.sequence_length;
+  allocation.generations =
+      std::clamp<int64_t>((sequences - before) / round, 0, allocation.generations);
+  return allocation;
+}
+
 class AllocationSearch final : public SubnetSearch {
  public:
   // `legal` is some legal allocation.
@@ -139,7 +155,7 @@ class AllocationSearch final : public SubnetSearch {
                    Allocation legal)
       : dense_(Subnet::Dense(config)),
         table_(std::move(table)),
-        spec_(spec.allocation),
+        spec_(WithinBudget(spec, std::ssize(AllProbes(table_)))),
         seed_(spec.seed),
         range_(ModuleRange(table_, spec)),
         windows_(spec.allocation.sequences, spec.allocation),
@@ -349,7 +365,7 @@ absl::StatusOr<std::unique_ptr<SubnetSearch>> MakeAllocationSearch(const ModelCo
                                                                    const Ranking& ranking) {
   ESPALIER_RETURN_IF_ERROR(CheckCounts(spec));
   ESPALIER_ASSIGN_OR_RETURN(ModuleTable table,
-                            ModuleTable::Create(config, ranking, spec.align_mlp));
+                            ModuleTable::Create(config, ranking, spec.align_mlp, spec.cut));
   const ParameterRange range = ModuleRange(table, spec);
   std::optional<Allocation> fullest = search::Fullest(SizesOf(table), range.high);
   if (!fullest || search::TotalParameters(SizesOf(table), *fullest) < range.low) {

@@ -59,6 +59,7 @@ double DamageCurve::At(double error) const {
 
 std::vector<int32_t> ProbesOf(const std::vector<ModuleOption>& options) {
   const auto last = static_cast<int32_t>(options.size()) - 1;
+  if (last == 0) return {};
   std::vector<int32_t> probes = {0};
   for (const int64_t thirds : {1, 2}) {
     int32_t nearest = 0;

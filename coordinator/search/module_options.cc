@@ -127,19 +127,24 @@ std::vector<ModuleOption> MlpOptions(const ModelConfig& config, const LayerRanki
 }  // namespace
 
 absl::StatusOr<ModuleTable> ModuleTable::Create(const ModelConfig& config, const Ranking& ranking,
-                                                int64_t channel_step) {
+                                                int64_t channel_step, CutModules cut) {
   ESPALIER_RETURN_IF_ERROR(CheckRanking(config, ranking, channel_step));
-  return ModuleTable(config, ranking, channel_step);
+  return ModuleTable(config, ranking, channel_step, cut);
 }
 
-ModuleTable::ModuleTable(const ModelConfig& config, const Ranking& ranking, int64_t channel_step)
+ModuleTable::ModuleTable(const ModelConfig& config, const Ranking& ranking, int64_t channel_step,
+                         CutModules cut)
     : config_(config), ranking_(ranking), dense_parameters_(DenseParameters(config)) {
   fixed_parameters_ = dense_parameters_;
   for (const LayerRanking& layer : ranking.layers) {
     options_.push_back(AttentionOptions(config, layer));
     options_.push_back(MlpOptions(config, layer, channel_step));
   }
-  for (size_t m = 0; m < modules(); ++m) fixed_parameters_ -= FullParameters(m);
+  for (size_t m = 0; m < modules(); ++m) {
+    fixed_parameters_ -= FullParameters(m);
+    const CutModules left = IsAttention(m) ? CutModules::kMlp : CutModules::kAttention;
+    if (cut == left) options_[m] = {options_[m].back()};
+  }
 }
 
 int64_t ModuleTable::Parameters(const Allocation& allocation) const {

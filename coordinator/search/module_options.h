@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/job_spec.h"
 #include "common/model_config.h"
 #include "common/ranking.h"
 #include "common/subnet.h"
@@ -32,13 +33,15 @@ using Allocation = std::vector<int32_t>;
 class ModuleTable {
  public:
   // `channel_step` is what the ranking's MLPs are cut by (CutSteps::channels; target.align.mlp of a
-  // resolved job). INVALID_ARGUMENT, naming the layer, for a ranking that isn't one of this model.
+  // resolved job). Modules that `cut` leaves whole have that option alone. INVALID_ARGUMENT, naming
+  // the layer, for a ranking that isn't one of this model.
   static absl::StatusOr<ModuleTable> Create(const ModelConfig& config, const Ranking& ranking,
-                                            int64_t channel_step);
+                                            int64_t channel_step,
+                                            CutModules cut = CutModules::kBoth);
 
   size_t modules() const { return options_.size(); }
   static bool IsAttention(size_t module) { return module % 2 == 0; }
-  // At least two; no two have the same masks.
+  // At least two of a module that may be cut; no two have the same masks.
   const std::vector<ModuleOption>& options(size_t module) const { return options_[module]; }
   // Of a present module without any cut.
   int64_t FullParameters(size_t module) const { return options_[module].back().parameters; }
@@ -55,7 +58,8 @@ class ModuleTable {
   Subnet Build(const Allocation& allocation) const;
 
  private:
-  ModuleTable(const ModelConfig& config, const Ranking& ranking, int64_t channel_step);
+  ModuleTable(const ModelConfig& config, const Ranking& ranking, int64_t channel_step,
+              CutModules cut);
 
   ModelConfig config_;
   Ranking ranking_;

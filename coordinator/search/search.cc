@@ -39,6 +39,15 @@ absl::Status CheckCounts(const SearchSpec& spec) {
   return absl::OkStatus();
 }
 
+// With as many generations as the budget has room for, but at least the first.
+SearchSpec WithinBudget(const JobSpec& spec) {
+  SearchSpec search = spec.search;
+  if (spec.budget_tokens == 0) return search;
+  const int64_t generation = search.population() * search.sequences * spec.sequence_length;
+  search.generations = std::clamp<int64_t>(spec.budget_tokens / generation, 1, search.generations);
+  return search;
+}
+
 // A subnet and those that it was made from.
 struct Offspring {
   Subnet subnet;
@@ -47,13 +56,16 @@ struct Offspring {
 
 class PaperSearch final : public SubnetSearch {
  public:
+  // Without an `initial` subnet it begins with the most important units.
   PaperSearch(std::unique_ptr<const SearchSpace> space, const JobSpec& spec,
-              const UnitScores& scores)
+              const UnitScores& scores, const Subnet* initial)
       : space_(std::move(space)),
-        spec_(spec.search),
+        spec_(WithinBudget(spec)),
         seed_(spec.seed),
         orders_(search::SortUnits(scores)),
-        initial_(search::TopSubnet(*space_, orders_, search::InitialLevels(*space_, seed_))),
+        initial_(initial != nullptr
+                     ? *initial
+                     : search::TopSubnet(*space_, orders_, search::InitialLevels(*space_, seed_))),
         population_(spec.search.survivors),
         hopes_(spec.search.survivors, {}) {
     DrawNext();
@@ -221,7 +233,11 @@ absl::StatusOr<std::unique_ptr<SubnetSearch>> MakePaperSearch(const ModelConfig&
   ESPALIER_RETURN_IF_ERROR(search::CheckUnitScores(scores, config));
   ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<const SearchSpace> space,
                             SearchSpace::Create(config, spec));
-  return std::make_unique<PaperSearch>(std::move(space), spec, scores);
+  if (spec.search.initial == InitialUnits::kImportance) {
+    return std::make_unique<PaperSearch>(std::move(space), spec, scores, nullptr);
+  }
+  ESPALIER_ASSIGN_OR_RETURN(const Subnet initial, RandomSubnet(config, spec, spec.seed));
+  return std::make_unique<PaperSearch>(std::move(space), spec, scores, &initial);
 }
 
 }  // namespace espalier

@@ -49,6 +49,7 @@ ModelConfig Llama70B() {
 
 JobSpec PaperJob(const ModelConfig& config) {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.ratio = 0.7;
   spec.align_mlp = 64;
   spec.align_head_dim = 8;

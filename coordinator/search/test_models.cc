@@ -133,6 +133,7 @@ ModelConfig Llama65BShape() {
 
 JobSpec TestJob(const ModelConfig& config, double ratio) {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.ratio = ratio;
   spec.tolerance = 0.01;
   spec.align_mlp = 1;

@@ -16,7 +16,8 @@ JobEventView EventView(const v1::JobEvent& event) {
           .generation = progress.generation,
           .best_perplexity = progress.best_perplexity,
           .ratio = progress.ratio,
-          .message = event.message()};
+          .message = event.message(),
+          .size = progress.size};
 }
 
 }  // namespace

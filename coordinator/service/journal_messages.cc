@@ -46,7 +46,8 @@ void Write(const ModelFixed& fact, v1::JournalEntry* entry) {
 void Write(const WorkDone& fact, v1::JournalEntry* entry) {
   WriteKey(fact.key, entry->mutable_done()->mutable_key());
   WriteOutcome(fact.outcome, entry->mutable_done()->mutable_result());
-  entry->mutable_done()->mutable_result()->set_seconds(fact.seconds);
+  entry->mutable_done()->mutable_result()->set_seconds(fact.time.seconds);
+  entry->mutable_done()->mutable_result()->set_preparation_seconds(fact.time.preparation);
 }
 void Write(const WorkFailed& fact, v1::JournalEntry* entry) {
   WriteKey(fact.key, entry->mutable_failed()->mutable_key());
@@ -134,7 +135,8 @@ absl::StatusOr<JournalEntry> JournalFromBytes(const std::string& bytes, int64_t 
     case v1::JournalEntry::kDone:
       entry.fact = WorkDone{.key = KeyFromMessage(message.done().key()),
                             .outcome = OutcomeFromMessage(message.done().result()),
-                            .seconds = message.done().result().seconds()};
+                            .time = {.seconds = message.done().result().seconds(),
+                                     .preparation = message.done().result().preparation_seconds()}};
       return entry;
     case v1::JournalEntry::kFailed:
       entry.fact = WorkFailed{.key = KeyFromMessage(message.failed().key()),

@@ -333,7 +333,7 @@ TaskFinished ResultFromMessage(WorkerKey worker, const v1::TaskResult& result) {
   event.worker = worker;
   event.task = result.task_id();
   event.epoch = result.epoch();
-  event.seconds = result.seconds();
+  event.time = {.seconds = result.seconds(), .preparation = result.preparation_seconds()};
   event.outcome = OutcomeFromMessage(result);
   const auto code = static_cast<absl::StatusCode>(result.error().code());
   if (result.has_error() && code != absl::StatusCode::kOk) {

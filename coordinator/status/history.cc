@@ -32,6 +32,11 @@ void JobCourse::Add(const JobEventView& event) {
     if (messages_.size() > kMostMessages) messages_.pop_front();
   }
   if (event.phase != JobPhase::kSearch || event.best_perplexity <= 0) return;
+  if (event.size != size_) {
+    size_ = event.size;
+    points_.clear();
+    last_is_present_ = false;
+  }
   const HistoryPoint point = PointOf(event);
   if (last_is_present_) points_.pop_back();
   last_is_present_ = !points_.empty() && SameSection(points_.back(), point);

@@ -44,6 +44,15 @@ TEST(SearchHistoryTest, LeavesOutWhatIsNoSearch) {
   EXPECT_THAT(Candidates(SearchHistory(events, 100)), ElementsAre(2));
 }
 
+TEST(SearchHistoryTest, IsThatOfTheNewestSize) {
+  std::vector<JobEventView> events = {At(0, 0, 9), At(1, 1, 8), At(2, 1, 8)};
+  for (const int64_t done : {0, 3, 4}) {
+    events.push_back(At(done, 1, 20.0 - static_cast<double>(done)));
+    events.back().size = 2;
+  }
+  EXPECT_THAT(Candidates(SearchHistory(events, 100)), ElementsAre(0, 3, 4));
+}
+
 TEST(SearchHistoryTest, CarriesAllFigures) {
   JobEventView event = At(12, 3, 7.5);
   event.ratio = 0.69;

@@ -35,6 +35,7 @@ struct JobEventView {
   double best_perplexity = 0;  // 0: none yet
   double ratio = 0;
   std::string message = {};  // a line for people, possibly empty
+  int64_t size = 1;          // which of the job's sizes
 };
 
 struct HistoryPoint {

@@ -105,6 +105,7 @@ std::unique_ptr<JobClient> FaultTest::Client(const std::string& address) const {
 
 JobSpec FaultTest::Spec(const std::string& name) const {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.name = "disturbed";
   spec.model = model().string();
   spec.text.path = text().string();

@@ -224,6 +224,7 @@ def run(deployment, programs, work):
         job = {
             "model": str(models),
             "text": {"path": str(models / "valid.txt"), "format": "wikitext"},
+            "method": "paper",
             "target": 0.8,
             "output": str(result),
             "calibration": {"sequences": 8},

@@ -80,6 +80,7 @@ bool TestCluster::WaitForPhase(const std::string& job, v1::JobPhase phase) const
 
 JobSpec OrchardJob(const fs::path& output) {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.name = "orchard";
   spec.model = fs::absolute("models/orchard").string();
   spec.text = {.path = fs::absolute("models/orchard/valid.txt").string(),

@@ -127,11 +127,12 @@ absl::Status CheckStage(const StageRange& stage, const ModelFolder& folder) {
 
 class ResidentEngine : public Engine {
  public:
-  ResidentEngine(ModelFolder folder, ResidentModel model, int threads)
+  ResidentEngine(ModelFolder folder, ResidentModel model, const EngineOptions& options)
       : folder_(std::move(folder)),
         model_(std::move(model)),
         stage_{model_.first_layer, model_.config.num_layers},
-        pool_(model_.device.is_cpu() ? threads : 1),
+        scratch_(options.scratch),
+        pool_(model_.device.is_cpu() ? options.threads : 1),
         backend_(model_.device.is_cpu() ? MakeCpuBackend(&pool_) : MakeTensorBackend()) {}
 
   const ModelConfig& config() const override { return folder_.config; }
@@ -205,6 +206,7 @@ class ResidentEngine : public Engine {
   ModelFolder folder_;
   ResidentModel model_;
   const StageRange stage_;
+  const std::string scratch_;  // as EngineOptions
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
 };
@@ -425,6 +427,7 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
                                                      Megabytes(available), " are available"));
   }
   auto calibration = std::make_shared<Calibration>();
+  if (!scratch_.empty()) calibration->repairs.SpillTo(scratch_);
   const absl::Status status = WithoutExceptions("calibration", [&]() -> absl::Status {
     const auto square = [&](int64_t n) {
       return at::zeros({n, n}, at::TensorOptions().dtype(at::kFloat).device(model_.device));
@@ -618,7 +621,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path
         // The weights were copied; the export reads the rest again.
         folder.tensors->ReleasePages();
         return std::make_unique<ResidentEngine>(std::move(folder), std::move(resident_model),
-                                                options.threads);
+                                                options);
       });
 }
 

@@ -38,6 +38,8 @@ struct EngineOptions {
   Precision precision = Precision::kFloat32;
   int threads = 0;  // of the CPU path; 0 = all cores. Results do not depend on it.
   std::optional<StageRange> stage{};  // unset: the whole model
+  // Folder for repaired modules that memory has no room for; empty: they are made again.
+  std::string scratch{};
 };
 
 // How a caller follows and stops a long call. Both members may be empty.

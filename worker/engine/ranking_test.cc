@@ -13,7 +13,6 @@
 #include "worker/engine/attention_effects.h"
 #include "worker/engine/elimination.h"
 #include "worker/engine/engine.h"
-#include "worker/engine/repair_cache.h"
 #include "worker/engine/statistics.h"
 #include "worker/engine/test_model.h"
 
@@ -161,22 +160,6 @@ TEST(PairEffectsTest, AreWhatLeavingThePairOutChanges) {
       EXPECT_NEAR(effects[g][pair].item<double>(), expected, 1e-3 * expected + 1e-9);
     }
   }
-}
-
-TEST(RepairCacheTest, ForgetsTheLeastRecentlyUsed) {
-  const auto module = [] { return RepairedModule{at::zeros({10, 10}, at::kFloat)}; };
-  RepairCache cache(1000);
-  cache.Insert("a", module());
-  cache.Insert("b", module());
-  EXPECT_NE(cache.Find("a"), nullptr);
-  cache.Insert("c", module());
-  EXPECT_EQ(cache.Find("b"), nullptr);
-  EXPECT_NE(cache.Find("a"), nullptr);
-  EXPECT_NE(cache.Find("c"), nullptr);
-  EXPECT_EQ(cache.bytes(), 800);
-  cache.Insert("large", {at::zeros({20, 20}, at::kFloat)});
-  EXPECT_EQ(cache.Find("large"), nullptr);
-  EXPECT_EQ(cache.bytes(), 800);
 }
 
 class ReformTest : public ::testing::Test {

@@ -162,8 +162,8 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
   std::vector<int64_t> missing;
   for (int64_t item = 0; item < count; ++item) {
     keys[item] = RepairKey(linears[item], subnet.layers[linears[item].layer], options);
-    if (const RepairedModule* known = calibration.repairs.Find(keys[item])) {
-      repaired[item] = *known;
+    if (auto known = calibration.repairs.Find(keys[item])) {
+      repaired[item] = *std::move(known);
     } else {
       missing.push_back(item);
     }

@@ -5,33 +5,34 @@
 #ifndef ESPALIER_WORKER_ENGINE_REPAIR_CACHE_H_
 #define ESPALIER_WORKER_ENGINE_REPAIR_CACHE_H_
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+#include <filesystem>
 #include <list>
+#include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 
+#include "worker/engine/repair_spill.h"
+
 namespace espalier {
 
-struct RepairedModule {
-  at::Tensor weights;  // [kept inputs, out] float32
-  double before = 0;   // relative errors (ReformationError)
-  double after = 0;
-};
-
-// Least recently used entries go first when it is full. Not thread-safe.
+// Least recently used entries go first when it is full: to disk, if there is a folder for that.
+// Not thread-safe.
 class RepairCache {
  public:
   explicit RepairCache(int64_t capacity = int64_t{1} << 30) : capacity_(capacity) {}
 
-  // Null when it is not there.
-  const RepairedModule* Find(const std::string& key);
+  std::optional<RepairedModule> Find(const std::string& key);
   void Insert(const std::string& key, RepairedModule module);
 
   int64_t bytes() const { return bytes_; }
   void set_capacity(int64_t bytes) { capacity_ = bytes; }
+  void SpillTo(std::filesystem::path folder, int64_t capacity = 0) {
+    spill_ = std::make_unique<RepairSpill>(std::move(folder), capacity);
+  }
+  const RepairSpill* spill() const { return spill_.get(); }
 
  private:
   using Entries = std::list<std::pair<std::string, RepairedModule>>;
@@ -40,6 +41,7 @@ class RepairCache {
   int64_t bytes_ = 0;
   Entries entries_;  // the last used first
   std::unordered_map<std::string, Entries::iterator> index_;
+  std::unique_ptr<RepairSpill> spill_;  // null: what does not fit is forgotten
 };
 
 }  // namespace espalier

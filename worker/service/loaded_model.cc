@@ -142,11 +142,8 @@ absl::StatusOr<Reformation> LoadedModel::Reform(const Subnet& subnet,
   return reformation;
 }
 
-ModelCache::ModelCache(std::string device, int threads, EngineLoader loader, PathRoots roots)
-    : device_(std::move(device)),
-      threads_(threads),
-      loader_(std::move(loader)),
-      roots_(std::move(roots)) {}
+ModelCache::ModelCache(EngineOptions options, EngineLoader loader, PathRoots roots)
+    : options_(std::move(options)), loader_(std::move(loader)), roots_(std::move(roots)) {}
 
 absl::StatusOr<LoadedModel*> ModelCache::Get(const v1::ModelReference& reference,
                                              TaskControl* control) {
@@ -178,10 +175,10 @@ absl::Status ModelCache::Load(const v1::ModelReference& reference, Precision pre
   }
   ESPALIER_RETURN_IF_ERROR(control->CheckCancelled());
   resident_.reset();
-  ESPALIER_ASSIGN_OR_RETURN(
-      std::unique_ptr<Engine> engine,
-      loader_(path,
-              {.device = device_, .precision = precision, .threads = threads_, .stage = stage}));
+  EngineOptions options = options_;
+  options.precision = precision;
+  options.stage = stage;
+  ESPALIER_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, loader_(path, options));
   resident_ = std::make_unique<LoadedModel>(path, std::move(digest), dtype, std::move(engine));
   precision_ = precision;
   stage_ = stage;

@@ -108,8 +108,8 @@ class LoadedModel {
 // Not thread-safe: the executor's.
 class ModelCache {
  public:
-  // `device` and `threads` as in EngineOptions; models must lie below `roots`.
-  ModelCache(std::string device, int threads, EngineLoader loader, PathRoots roots = {});
+  // `options` with any precision and stage; models must lie below `roots`.
+  ModelCache(EngineOptions options, EngineLoader loader, PathRoots roots = {});
 
   // The model, or stage, that `reference` names; loads it when another is resident, or when the
   // folder's files changed since. The old one is released first: two may not fit.
@@ -120,8 +120,7 @@ class ModelCache {
  private:
   absl::Status Load(const v1::ModelReference& reference, Precision precision, TaskControl* control);
 
-  const std::string device_;
-  const int threads_;
+  const EngineOptions options_;
   const EngineLoader loader_;
   const PathRoots roots_;
   std::unique_ptr<LoadedModel> resident_;

@@ -36,7 +36,7 @@ class LoadedModelTest : public ::testing::Test {
 
   const std::filesystem::path folder_;
   const std::shared_ptr<FakeEngineControl> fake_ = std::make_shared<FakeEngineControl>();
-  ModelCache cache_{"cpu", 1, FakeEngineLoader(fake_)};
+  ModelCache cache_{{.device = "cpu", .threads = 1}, FakeEngineLoader(fake_)};
   TaskControl control_;
 };
 
@@ -108,7 +108,7 @@ TEST_F(LoadedModelTest, LoadsOnlyFromBelowItsRoots) {
   std::filesystem::create_directory(folder_ / "root");
   std::filesystem::rename(folder_ / "a", folder_ / "root/a");
   std::filesystem::create_symlink(folder_ / "b", folder_ / "root/link");
-  ModelCache cache("cpu", 1, FakeEngineLoader(fake_),
+  ModelCache cache({.device = "cpu", .threads = 1}, FakeEngineLoader(fake_),
                    *PathRoots::Create("--model-root", {(folder_ / "root").string()}));
   EXPECT_TRUE(cache.Get(Reference(folder_ / "root/a"), &control_).ok());
   for (const auto& path : {folder_ / "b", folder_ / "root/link", folder_ / "root/../b"}) {

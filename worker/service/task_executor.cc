@@ -22,7 +22,8 @@ absl::StatusOr<Subnet> StageMasks(const v1::SubnetMasks& masks, const Engine& en
 
 TaskExecutor::TaskExecutor(Options options)
     : options_(std::move(options)),
-      models_(options_.device, options_.threads, options_.loader, options_.model_roots) {}
+      models_({.device = options_.device, .threads = options_.threads, .scratch = options_.scratch},
+              options_.loader, options_.model_roots) {}
 
 v1::TaskResult TaskExecutor::Execute(const v1::Task& task, TaskControl* control) {
   v1::TaskResult result;
@@ -126,6 +127,7 @@ absl::Status TaskExecutor::Evaluate(const v1::EvaluateTask& task, const Pipeline
   ESPALIER_ASSIGN_OR_RETURN(
       const Candidate candidate,
       Prepare(std::move(subnet), task.reformation(), 0.5, pipeline, model, control));
+  result->set_preparation_seconds(candidate.seconds);
   EvaluationOptions evaluation{.reformed = candidate.reformation.weights.get(),
                                .first = task.first_sequence()};
   std::shared_ptr<const Predictions> dense;
@@ -168,6 +170,7 @@ absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline
   ESPALIER_ASSIGN_OR_RETURN(const Candidate candidate,
                             Prepare(StageSubnet(whole, engine.stage()),
                                     task.export_().reformation(), 0.5, pipeline, model, control));
+  result->set_preparation_seconds(candidate.seconds);
   const int stage = pipeline.transport == nullptr ? 0 : pipeline.transport->rank();
   int64_t bytes = 0;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
@@ -193,9 +196,11 @@ absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
       const bool there,
       model->IsReformed(candidate.subnet, spec, calibration->hash, pipeline, control->Part(0, 0)));
   if (!there) candidate.begin = share;
+  const auto start = options_.now();
   ESPALIER_ASSIGN_OR_RETURN(candidate.reformation,
                             model->Reform(candidate.subnet, spec, *calibration, there,
                                           pipeline.Call(1), control, 0, candidate.begin));
+  candidate.seconds = SecondsSince(start);
   return candidate;
 }
 
@@ -203,8 +208,12 @@ absl::Status TaskExecutor::Timed(v1::TaskResult* result,
                                  const std::function<absl::Status()>& work) {
   const auto start = options_.now();
   absl::Status status = work();
-  result->set_seconds(std::chrono::duration<double>(options_.now() - start).count());
+  result->set_seconds(SecondsSince(start));
   return status;
+}
+
+double TaskExecutor::SecondsSince(std::chrono::steady_clock::time_point start) const {
+  return std::chrono::duration<double>(options_.now() - start).count();
 }
 
 }  // namespace espalier

@@ -25,6 +25,7 @@ class TaskExecutor {
   struct Options {
     std::string device = "cpu";
     int threads = 0;
+    std::string scratch{};  // as EngineOptions::scratch
     EngineLoader loader;
     PathRoots model_roots{};
     const DataSetStore* data_sets = nullptr;  // both must outlive the executor
@@ -48,6 +49,7 @@ class TaskExecutor {
     Subnet subnet;            // of the stage
     Reformation reformation;  // weights are null without reformation
     double begin = 0;         // share of the task that preparing it took
+    double seconds = 0;       // and how long
   };
 
   absl::Status Dispatch(const v1::Task& task, TaskControl* control, v1::TaskResult* result);
@@ -64,6 +66,7 @@ class TaskExecutor {
                                     double share, const Pipeline& pipeline, LoadedModel* model,
                                     TaskControl* control);
   absl::Status Timed(v1::TaskResult* result, const std::function<absl::Status()>& work);
+  double SecondsSince(std::chrono::steady_clock::time_point start) const;
 
   const Options options_;
   ModelCache models_;

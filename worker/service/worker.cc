@@ -78,6 +78,7 @@ class WorkerImpl : public Worker {
         uploader_(stub_.get()),
         executor_({.device = options_.device,
                    .threads = options_.threads,
+                   .scratch = options_.scratch,
                    .loader = std::move(loader),
                    .model_roots = options_.model_roots,
                    .data_sets = &data_sets_,

@@ -17,11 +17,15 @@
 
 namespace espalier {
 
+// Where large temporary files go on most systems, on a disk.
+inline constexpr char kDefaultScratch[] = "/var/tmp";
+
 struct WorkerOptions {
   std::string coordinator;  // address, as CoordinatorServer::address()
   std::string name;         // empty: host:pid
   std::string device = "cpu";
-  int threads = 0;  // 0 = all cores
+  int threads = 0;        // 0 = all cores
+  std::string scratch{};  // as EngineOptions::scratch
   // How long to try to reach the coordinator, at the start and after a lost connection;
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};

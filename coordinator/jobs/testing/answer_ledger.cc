@@ -145,7 +145,8 @@ std::string AnswerLedger::CheckAnswer(const TaskFinished& answer, const Actions&
   if (answer.status.ok()) task.answers.emplace(answer.worker, answer.outcome);  // the first one
   size_t stored = 0;
   for (const RecordFact& fact : facts.taken) {
-    if (IsOf(fact, task)) {
+    // A candidate may come again at once, on the same window: that fact repeats a known answer.
+    if (IsOf(fact, task) && (stored == 0 || !IsRecalled(fact))) {
       ++stored;
     } else if (IsRecalled(fact)) {
       continue;

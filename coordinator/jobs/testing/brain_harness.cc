@@ -75,7 +75,7 @@ void BrainHarness::AnswerWith(const SendTask& sent, const Outcome& outcome) {
                       .epoch = task.epoch,
                       .status = absl::OkStatus(),
                       .outcome = outcome,
-                      .seconds = 0.5});
+                      .time = {.seconds = 0.5}});
 }
 
 void BrainHarness::Answer(const SendTask& task) { AnswerWith(task, FakeAnswer(task)); }
@@ -88,7 +88,7 @@ void BrainHarness::FailWith(const SendTask& sent, const absl::Status& status) {
                       .epoch = task.epoch,
                       .status = status,
                       .outcome = {},
-                      .seconds = 0.5});
+                      .time = {.seconds = 0.5}});
 }
 
 void BrainHarness::RunUntil(const std::function<bool(const SendTask&)>& stop) {

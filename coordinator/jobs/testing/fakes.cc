@@ -138,6 +138,7 @@ ModelConfig TinyConfig() {
 JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out) {
   JobSpec spec;
   spec.name = "tiny";
+  spec.method = SearchMethod::kPaper;
   spec.model = "/models/tiny";
   spec.text.path = "/texts/train.txt";
   if (held_out) spec.eval_text.path = "/texts/test.txt";

@@ -88,6 +88,7 @@ fs::path MakeTinyFolder(const std::string& name) {
 
 JobSpec TinyFolderJob(const fs::path& folder, const std::string& output) {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.name = "tiny";
   spec.model = folder / "model";
   spec.text.path = folder / "train.txt";
