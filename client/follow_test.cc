@@ -54,7 +54,7 @@ TEST_F(FollowTest, ReturnsTheFinishedJob) {
   AddEvent(2);
   const auto job = Follow();
   ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->result().output(), "/out");
+  EXPECT_EQ(job->results(0).output(), "/out");
   EXPECT_THAT(seen_, ElementsAre(1, 2));
 }
 
