@@ -48,7 +48,8 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       ->group("Job");
   command
       .add_option("--method", flags.method,
-                  "espalier (sizes allocated over modules, repaired candidates) or paper (default)")
+                  "espalier (sizes allocated over modules, repaired candidates) or paper "
+                  "(default); for comparison, without a search: flap, wanda-sp, magnitude, random")
       ->option_text("METHOD")
       ->group("Job");
   command.add_option("--output", flags.output, "Result folder; must not exist yet")
@@ -134,7 +135,12 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
     spec.method = *method;
   }
   // After the method: they are of whichever search the job has.
-  const bool paper = spec.method == SearchMethod::kPaper;
+  if (IsBaseline(spec.method) && (flags.generations || flags.population)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        flags.generations ? "--generations" : "--population", " is of a search, and the method ",
+        std::string(SearchMethodName(spec.method)), " has none: it makes one candidate"));
+  }
+  const bool paper = spec.method != SearchMethod::kEspalier;
   Override(flags.generations, paper ? spec.search.generations : spec.allocation.generations);
   Override(flags.search_sequences, paper ? spec.search.sequences : spec.allocation.sequences);
   if (flags.population && !paper) {

@@ -280,6 +280,11 @@ void ResolveSearchSpace(const ModelConfig& config, const Sizes& sizes, JobSpec& 
   }
 }
 
+ReformationMethod ReformationFor(SearchMethod method) {
+  if (method == SearchMethod::kEspalier) return ReformationMethod::kProgressive;
+  return IsBaseline(method) ? ReformationMethod::kNone : ReformationMethod::kClosedForm;
+}
+
 std::string FolderName(const std::string& output) {
   const std::filesystem::path path = std::filesystem::path(output).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).filename().string();
@@ -304,10 +309,12 @@ std::string_view SearchMethodName(SearchMethod method) {
 }
 
 absl::StatusOr<SearchMethod> ParseSearchMethod(std::string_view name) {
-  if (name == "paper") return SearchMethod::kPaper;
-  if (name == "espalier") return SearchMethod::kEspalier;
+  const auto& names = job_spec_internal::kSearchMethodNames;
+  const auto* const found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) return static_cast<SearchMethod>(found - names.begin());
   return absl::InvalidArgumentError(
-      absl::StrCat("unknown method \"", std::string(name), "\": use espalier or paper"));
+      absl::StrCat("unknown method \"", std::string(name),
+                   "\": use espalier or paper, or a baseline: flap, wanda-sp, magnitude, random"));
 }
 
 absl::Status ValidateJobSpec(const JobSpec& spec) {
@@ -329,9 +336,7 @@ absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& 
     resolved.allocation.sequence_length = std::min<int64_t>(512, resolved.sequence_length);
   }
   if (resolved.reformation.method == ReformationMethod::kAuto) {
-    resolved.reformation.method = resolved.method == SearchMethod::kEspalier
-                                      ? ReformationMethod::kProgressive
-                                      : ReformationMethod::kClosedForm;
+    resolved.reformation.method = job_spec_internal::ReformationFor(resolved.method);
   }
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::ResolveAlignment(config, resolved));
   const job_spec_internal::Sizes sizes = job_spec_internal::SizesOf(resolved, config);

@@ -52,8 +52,11 @@ struct SearchSpec {
 
 // kPaper: the published search, over masks, by the perplexity of inherited weights. kEspalier:
 // sizes are allocated over modules, by the divergence of repaired candidates from the dense model.
-enum class SearchMethod { kPaper, kEspalier };
-std::string_view SearchMethodName(SearchMethod method);  // "paper", "espalier"
+// The others are baselines, which choose one subnet and search nothing (docs/method.md,
+// "Baselines").
+enum class SearchMethod { kPaper, kEspalier, kRandom, kMagnitude, kWandaSp, kFlap };
+std::string_view SearchMethodName(SearchMethod method);  // "paper", "espalier", "wanda-sp", ...
+inline bool IsBaseline(SearchMethod method) { return method > SearchMethod::kEspalier; }
 absl::StatusOr<SearchMethod> ParseSearchMethod(std::string_view name);
 
 // The search that allocates sizes over modules (coordinator/search/allocation_search.h). Windows
@@ -69,7 +72,7 @@ struct AllocationSpec {
   int64_t finalist_sequences = 2;     // for each finalist and for the start
 };
 
-// kAuto: progressive for SearchMethod::kEspalier, else the closed form.
+// kAuto: progressive for SearchMethod::kEspalier, the closed form for kPaper, none for baselines.
 enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto };
 
 struct ReformationSpec {
@@ -108,16 +111,16 @@ struct JobSpec {
 
   // What candidates are scored on.
   int64_t search_sequences() const {
-    return method == SearchMethod::kPaper ? search.sequences : allocation.sequences;
+    return method == SearchMethod::kEspalier ? allocation.sequences : search.sequences;
   }
   int64_t search_sequence_length() const {
-    return method == SearchMethod::kPaper ? sequence_length : allocation.sequence_length;
+    return method == SearchMethod::kEspalier ? allocation.sequence_length : sequence_length;
   }
   // How candidates are repaired before they are scored.
   ReformationSpec repair() const {
     ReformationSpec repair = reformation;
-    repair.method =
-        method == SearchMethod::kPaper ? ReformationMethod::kNone : ReformationMethod::kClosedForm;
+    repair.method = method == SearchMethod::kEspalier ? ReformationMethod::kClosedForm
+                                                      : ReformationMethod::kNone;
     return repair;
   }
 };

@@ -34,7 +34,8 @@ struct Range {
 
 inline constexpr std::array<std::string_view, 2> kPrecisionNames = {"float32", "bfloat16"};
 inline constexpr std::array<std::string_view, 2> kTextFormatNames = {"wikitext", "plain"};
-inline constexpr std::array<std::string_view, 2> kSearchMethodNames = {"paper", "espalier"};
+inline constexpr std::array<std::string_view, 6> kSearchMethodNames = {
+    "paper", "espalier", "random", "magnitude", "wanda-sp", "flap"};
 inline constexpr std::array<std::string_view, 5> kReformationNames = {"none", "closed_form", "admm",
                                                                       "progressive", "auto"};
 

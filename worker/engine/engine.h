@@ -150,6 +150,15 @@ class Engine {
   virtual absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                                 const Control& control = {}) = 0;
 
+  // Unit scores of a baseline (docs/method.md, "Baselines"); `kind` is another than kImportance.
+  // With W the weights of o or down, transposed, and X their inputs over the calibration text:
+  //   kMagnitude    Σ w² over all weights of the unit, the linears before o and down among them
+  //   kWanda        Σ_j ‖X_j‖₂ · Σ_i |W_ij| over the unit's inputs j
+  //   kFluctuation  Σ_j Var(X_j) · ‖W_:,j‖², the variance being that of a sample
+  // INVALID_ARGUMENT when activations are not finite.
+  virtual absl::StatusOr<UnitScores> BaselineScores(const Calibration& calibration, ScoreKind kind,
+                                                    const Control& control = {}) = 0;
+
   // Orders in which units can go, with the errors of the cuts (docs/method.md, "Ranking").
   virtual absl::StatusOr<Ranking> Rank(const Calibration& calibration, const CutSteps& steps,
                                        const Control& control = {}) = 0;

@@ -85,6 +85,7 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
                                      LoadedModel* model, TaskControl* control,
                                      v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto sequences, options_.data_sets->Get(task.data_set()));
+  ESPALIER_ASSIGN_OR_RETURN(const ScoreKind kind, ScoreKindFromMessage(task.scores()));
   control->SetActivity(absl::StrCat("calibrating on ", sequences->count(), " sequences"));
   std::shared_ptr<const TokenSequences> to_predict;
   if (!task.predictions().empty()) {
@@ -100,9 +101,12 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
       ESPALIER_RETURN_IF_ERROR(
           model->Predict(*to_predict, control->Part(0.6, 0.8), pipeline.Call(1)).status());
     }
-    control->SetActivity("computing importance");
+    control->SetActivity("scoring units");
     ESPALIER_ASSIGN_OR_RETURN(
-        scores, model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 0.9)));
+        scores,
+        kind == ScoreKind::kImportance
+            ? model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 0.9))
+            : model->engine().BaselineScores(*calibration, kind, control->Part(0.8, 0.9)));
     if (task.channel_step() > 0) {
       control->SetActivity("ranking units");
       const CutSteps steps{.channels = task.channel_step(), .pairs = task.pair_step()};
