@@ -120,6 +120,13 @@ absl::Status CheckTogether(const JobSpec& spec) {
         "search.survivors is 1, but a crossover needs two parents: raise it, or set "
         "search.crossovers to 0");
   }
+  const bool leaves_room = IsBaseline(spec.method) && spec.method != SearchMethod::kRandom;
+  if (spec.reformation.method == ReformationMethod::kBias && !leaves_room) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "reformation.method is bias, but method ", std::string(SearchMethodName(spec.method)),
+        " leaves no room for biases in target.ratio; only flap, wanda-sp and magnitude "
+        "do"));
+  }
   if (spec.align_head_dim > 1 && spec.align_head_dim % 2 != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("target.align.head_dim is ", spec.align_head_dim,
@@ -282,6 +289,7 @@ void ResolveSearchSpace(const ModelConfig& config, const Sizes& sizes, JobSpec& 
 
 ReformationMethod ReformationFor(SearchMethod method) {
   if (method == SearchMethod::kEspalier) return ReformationMethod::kProgressive;
+  if (method == SearchMethod::kFlap) return ReformationMethod::kBias;
   return IsBaseline(method) ? ReformationMethod::kNone : ReformationMethod::kClosedForm;
 }
 
@@ -327,6 +335,12 @@ absl::Status ValidateJobSpec(const JobSpec& spec) {
 
 absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& config) {
   ESPALIER_RETURN_IF_ERROR(ValidateJobSpec(spec));
+  if (config.has_biases()) {
+    return absl::UnimplementedError(
+        absl::StrCat(spec.model,
+                     ": the linears have biases; a job needs a model without, which a subnet with "
+                     "compensating biases no longer is"));
+  }
   JobSpec resolved = spec;
   if (resolved.name.empty()) resolved.name = job_spec_internal::FolderName(spec.output);
   if (resolved.sequence_length == 0) {

@@ -72,8 +72,10 @@ struct AllocationSpec {
   int64_t finalist_sequences = 2;     // for each finalist and for the start
 };
 
-// kAuto: progressive for SearchMethod::kEspalier, the closed form for kPaper, none for baselines.
-enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto };
+// kBias keeps the inherited weights and gives o and down biases (FLAP's compensation). kAuto:
+// progressive for SearchMethod::kEspalier, the closed form for kPaper, kBias for kFlap, none for
+// the other baselines.
+enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto, kBias };
 
 struct ReformationSpec {
   ReformationMethod method = ReformationMethod::kClosedForm;

@@ -36,8 +36,8 @@ inline constexpr std::array<std::string_view, 2> kPrecisionNames = {"float32", "
 inline constexpr std::array<std::string_view, 2> kTextFormatNames = {"wikitext", "plain"};
 inline constexpr std::array<std::string_view, 6> kSearchMethodNames = {
     "paper", "espalier", "random", "magnitude", "wanda-sp", "flap"};
-inline constexpr std::array<std::string_view, 5> kReformationNames = {"none", "closed_form", "admm",
-                                                                      "progressive", "auto"};
+inline constexpr std::array<std::string_view, 6> kReformationNames = {
+    "none", "closed_form", "admm", "progressive", "auto", "bias"};
 
 inline constexpr int64_t kMaxCount = 1'000'000;
 inline constexpr Range<int64_t> kCount{1, kMaxCount};

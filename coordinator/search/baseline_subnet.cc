@@ -103,6 +103,9 @@ class Chooser {
       modules_.push_back(
           MakeModule(std::move(channels), spec.align_mlp, ParametersPerChannel(config)));
     }
+    if (spec.reformation.method == ReformationMethod::kBias) {
+      range_.high -= 2 * config.num_layers * config.hidden_size;  // of every o and down
+    }
     fixed_ = dense_;
     for (const Module& module : modules_) fixed_ -= module.units() * module.unit_parameters;
   }

@@ -22,7 +22,9 @@ namespace espalier::search {
 // FLAP compares all units of the model, after their scores (of a group: the sum over its pairs)
 // were standardised within their module: those above one threshold stay. How many parameters a unit
 // has only counts towards where the threshold is. Channels are then rounded to the nearest multiple
-// of the alignment. Biases that FLAP's compensation adds count as parameters here.
+// of the alignment.
+//
+// Where the job's reformation gives biases, the subnet is legal with and without them.
 //
 // `spec` has its defaults resolved and a baseline with scores as method; align.head_dim and what
 // bounds the search space are of no concern. INVALID_ARGUMENT for scores that are not of this model

@@ -35,6 +35,9 @@ void WriteReformation(const ReformationSpec& spec, const std::string& calibratio
     case ReformationMethod::kAdmm:
       message->set_method("admm");
       break;
+    case ReformationMethod::kBias:
+      message->set_method("bias");
+      break;
     case ReformationMethod::kProgressive:
     case ReformationMethod::kAuto:  // resolved before any work is given out
       message->set_method("progressive");

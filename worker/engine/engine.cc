@@ -590,7 +590,9 @@ absl::Status ResidentEngine::ExportCompact(const Subnet& subnet, const ReformedW
   const Subnet own = StageSubnet(subnet, stage_);
   ESPALIER_RETURN_IF_ERROR(CheckSubnet(own));
   return WithoutExceptions("exporting the subnet", [&]() -> absl::Status {
-    return WriteCompactTensors(folder_, Select(own, reformed), stage_, subnet, dtype, sink,
+    const ModelConfig config =
+        ReformedConfig(folder_.config, reformed != nullptr && reformed->biases);
+    return WriteCompactTensors(folder_, config, Select(own, reformed), stage_, subnet, dtype, sink,
                                control);
   });
 }

@@ -164,7 +164,8 @@ class Engine {
                                        const Control& control = {}) = 0;
 
   // New o and down weights for `subnet` (docs/method.md, "Reformation"): closed form
-  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective. Each depends on
+  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective; or, of kBias, the
+  // biases b = W_:,P x̄_P beside the inherited weights ("Baselines"). Each depends on
   // its own module's mask only, and is kept with the calibration for other subnets that share it.
   virtual absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                              const ReformationSpec& options,
@@ -186,6 +187,7 @@ class Engine {
 
   // The bytes of the stage's tensors of the compact model (StageTensors), in their order. `subnet`
   // is the whole model's: what the stages write, one after another, follows the safetensors header.
+  // Those of ReformedConfig, with biases when `reformed` was made by kBias.
   virtual absl::Status ExportCompact(const Subnet& subnet, const ReformedWeights* reformed,
                                      DType dtype, const ByteSink& sink,
                                      const Control& control = {}) = 0;

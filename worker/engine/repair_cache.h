@@ -16,7 +16,7 @@
 namespace espalier {
 
 struct RepairedModule {
-  at::Tensor weights;  // [kept inputs, out] float32
+  at::Tensor weights;  // [kept inputs, out], or a bias [out]; float32
   double before = 0;   // relative errors (ReformationError)
   double after = 0;
 };

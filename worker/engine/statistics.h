@@ -52,6 +52,7 @@ class Predictions {
 class ReformedWeights {
  public:
   std::vector<LayerWeights> layers;
+  bool biases = false;  // the reformation gives some
 };
 
 // The factor of a symmetric positive definite matrix. `damping` is what had to be added to its
@@ -98,6 +99,14 @@ struct ReformedLinear {
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
                                             const ReformationSpec& options, double energy);
+
+// FLAP's compensation of a linear for the inputs that go (An et al., AAAI 2024, section 3.3): the
+// bias b = Σ_j W_:,j x̄_j over them, [out] float32, as `weights`; it stands for their contribution
+// by its mean. `sum` is Σ x [in] over `positions`; the rest as for ReformLinear. The error falls by
+// positions · ‖b‖².
+ReformedLinear CompensatingBias(const at::Tensor& weights, const at::Tensor& gram,
+                                const at::Tensor& sum, int64_t positions,
+                                const std::vector<int64_t>& kept, double energy);
 
 // ‖W X‖² = tr(W H Wᵀ) of a linear, W given transposed.
 double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram);

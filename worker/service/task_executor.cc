@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/model_folder.h"
 #include "common/status_macros.h"
 #include "proto/statistics_messages.h"
 #include "worker/service/export_model.h"
@@ -173,11 +174,12 @@ absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline
                             Prepare(StageSubnet(whole, engine.stage()),
                                     task.export_().reformation(), 0.5, pipeline, model, control));
   const int stage = pipeline.transport == nullptr ? 0 : pipeline.transport->rank();
+  const ModelConfig config = ReformedConfig(engine.config(), candidate.biases);
   int64_t bytes = 0;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(
-        bytes, ExportModel(task, stage, whole, candidate.reformation.weights.get(), candidate.begin,
-                           model, options_.artifacts, control));
+        bytes, ExportModel(task, stage, whole, config, candidate.reformation.weights.get(),
+                           candidate.begin, model, options_.artifacts, control));
     return absl::OkStatus();
   }));
   result->mutable_export_()->set_bytes(bytes);
@@ -191,6 +193,7 @@ absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
   candidate.subnet = std::move(subnet);
   ESPALIER_ASSIGN_OR_RETURN(const ReformationSpec spec, ReformationFromMessage(reformation));
   if (spec.method == ReformationMethod::kNone) return candidate;
+  candidate.biases = spec.method == ReformationMethod::kBias;
   ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
                             options_.data_sets->Get(reformation.calibration()));
   ESPALIER_ASSIGN_OR_RETURN(
