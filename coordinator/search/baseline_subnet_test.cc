@@ -72,6 +72,10 @@ TEST_P(BaselineSubnetTest, IsLegalAtEveryRatio) {
         const auto subnet = BaselineSubnet(config, spec, RandomScores(config, seed));
         ASSERT_TRUE(subnet.ok()) << subnet.status();
         EXPECT_EQ(WhyNotABaseline(*subnet, config, spec), "") << ratio;
+        if (spec.reformation.method != ReformationMethod::kBias) continue;
+        const int64_t biases = 2 * config.num_layers * config.hidden_size;
+        EXPECT_LE(static_cast<double>(CountParameters(*subnet, config) + biases),
+                  ratio * static_cast<double>(DenseParameters(config)));
       }
     }
   }
@@ -156,6 +160,7 @@ TEST(FlapSubnetTest, KeepsWhatIsAboveOneThreshold) {
   const ModelConfig config = MultiHead(SmolLm2Model());
   JobSpec spec = BaselineJob(config, SearchMethod::kFlap, 0.7);
   spec.align_mlp = 1;
+  spec.reformation.method = ReformationMethod::kNone;  // no room for biases
   const UnitScores scores = RandomScores(config, 9);
   const auto subnet = BaselineSubnet(config, spec, scores);
   ASSERT_TRUE(subnet.ok()) << subnet.status();

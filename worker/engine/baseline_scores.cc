@@ -55,7 +55,10 @@ absl::Status ScoreAttention(const ResidentLayer& layer, const OutputLinear& o, S
   const auto by_pair = [&](const at::Tensor& rows) {
     return rows.view({groups, rows.numel() / groups / pairs, pairs}).sum(1);
   };
-  at::Tensor total = by_pair(InputScores(o, kind, positions));
+  at::Tensor inputs = InputScores(o, kind, positions);
+  // As FLAP's published code does: few heads stand out then, and the others are not far below.
+  if (kind == ScoreKind::kFluctuation) inputs = inputs.square();
+  at::Tensor total = by_pair(inputs);
   if (kind == ScoreKind::kMagnitude) {
     total = total + by_pair(RowEnergy(layer.q)) + by_pair(RowEnergy(layer.k) + RowEnergy(layer.v));
   }

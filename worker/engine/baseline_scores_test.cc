@@ -126,7 +126,8 @@ TEST_F(BaselineScoresTest, WandaAndFluctuationAreThoseOfTheInputs) {
         for (int64_t pair = 0; pair < 8; ++pair) {
           double expected = 0;
           for (const int64_t dim : QueryDims(group, pair)) {
-            expected += Metric(kind, o, inputs_[layer].o, dim);
+            const double metric = Metric(kind, o, inputs_[layer].o, dim);
+            expected += kind == ScoreKind::kFluctuation ? metric * metric : metric;
           }
           EXPECT_NEAR(scores.layers[layer].attention[group][pair], expected, 1e-4 * expected);
         }

@@ -18,6 +18,13 @@ at::Tensor Rows(const at::Tensor& matrix, const at::Tensor& index) {
   return matrix.index_select(0, index);
 }
 
+// The inputs, of `inputs`, that are not kept.
+at::Tensor GoneIndex(int64_t inputs, const at::Tensor& kept_index) {
+  at::Tensor is_gone = at::ones({inputs}, at::kBool);
+  is_gone.index_fill_(0, kept_index, false);
+  return is_gone.nonzero().squeeze(1);
+}
+
 // Minimises ‖W X − W' X_S‖² + λ ‖W' − W_S‖² over W' = W_S + Δ: with P the inputs that went,
 // Δᵀ = (H_SS + λI)⁻¹ H_SP W_Pᵀ.
 // At λ = 0, W' is W H_{:,S} H_SS⁻¹. The ridge pulls towards the inherited weights instead of
@@ -93,9 +100,7 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
   const at::Tensor w = weights.to(at::kDouble);
   const at::Tensor h = gram.to(at::kDouble);
   const at::Tensor kept_index = at::tensor(kept, at::kLong);
-  at::Tensor is_gone = at::ones({w.size(0)}, at::kBool);
-  is_gone.index_fill_(0, kept_index, false);
-  const at::Tensor gone_index = is_gone.nonzero().squeeze(1);
+  const at::Tensor gone_index = GoneIndex(w.size(0), kept_index);
   const double total = std::max(energy, std::numeric_limits<double>::min());
 
   const at::Tensor inherited = Rows(w, kept_index);
@@ -124,9 +129,7 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
 ReformedLinear CompensatingBias(const at::Tensor& weights, const at::Tensor& gram,
                                 const at::Tensor& sum, int64_t positions,
                                 const std::vector<int64_t>& kept, double energy) {
-  at::Tensor is_gone = at::ones({weights.size(0)}, at::kBool);
-  is_gone.index_fill_(0, at::tensor(kept, at::kLong), false);
-  const at::Tensor gone_index = is_gone.nonzero().squeeze(1);
+  const at::Tensor gone_index = GoneIndex(weights.size(0), at::tensor(kept, at::kLong));
   const at::Tensor gone = Rows(weights.to(at::kDouble), gone_index);
   const at::Tensor gone_gram = Rows(gram.to(at::kDouble), gone_index).index_select(1, gone_index);
   const auto n = static_cast<double>(positions);
