@@ -154,7 +154,8 @@ class Engine {
   // With W the weights of o or down, transposed, and X their inputs over the calibration text:
   //   kMagnitude    Σ w² over all weights of the unit, the linears before o and down among them
   //   kWanda        Σ_j ‖X_j‖₂ · Σ_i |W_ij| over the unit's inputs j
-  //   kFluctuation  Σ_j Var(X_j) · ‖W_:,j‖², the variance being that of a sample
+  //   kFluctuation  Σ_j Var(X_j) · ‖W_:,j‖², the variance being that of a sample; of attention
+  //                 Σ_j (Var(X_j) · ‖W_:,j‖²)²
   // INVALID_ARGUMENT when activations are not finite.
   virtual absl::StatusOr<UnitScores> BaselineScores(const Calibration& calibration, ScoreKind kind,
                                                     const Control& control = {}) = 0;
