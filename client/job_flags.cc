@@ -52,7 +52,8 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       ->group("Job");
   command
       .add_option("--method", flags.method,
-                  "espalier (default: sizes allocated over modules, repaired candidates) or paper")
+                  "espalier (default: sizes allocated over modules, repaired candidates) or paper; "
+                  "for comparison, without a search: flap, wanda-sp, magnitude, random")
       ->option_text("METHOD")
       ->group("Job");
   command.add_option("--output", flags.output, "Result folder; must not exist yet")
@@ -140,11 +141,16 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
     if (!method.ok()) return FlagError("--method", method.status());
     spec.method = *method;
   }
+  if (IsBaseline(spec.method) && (flags.generations || flags.population)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        flags.generations ? "--generations" : "--population", " is of a search, and the method ",
+        std::string(SearchMethodName(spec.method)), " has none: it makes one candidate"));
+  }
   // After the method: they are of whichever search the job has.
-  const bool paper = spec.method == SearchMethod::kPaper;
-  Override(flags.generations, paper ? spec.search.generations : spec.allocation.generations);
-  Override(flags.search_sequences, paper ? spec.search.sequences : spec.allocation.sequences);
-  if (flags.population && !paper) {
+  const bool allocates = spec.method == SearchMethod::kEspalier;
+  Override(flags.generations, allocates ? spec.allocation.generations : spec.search.generations);
+  Override(flags.search_sequences, allocates ? spec.allocation.sequences : spec.search.sequences);
+  if (flags.population && allocates) {
     return absl::InvalidArgumentError(
         "--population is of the method paper; with espalier give allocation.offspring in the job "
         "file");

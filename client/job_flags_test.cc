@@ -136,6 +136,19 @@ TEST(JobFlagsTest, SearchEffortIsOfTheMethodThatTheJobHas) {
               ::testing::HasSubstr("--method: unknown method \"best\""));
 }
 
+TEST(JobFlagsTest, BaselinesHaveNoSearch) {
+  JobSpec spec;
+  JobFlags flags;
+  flags.method = "wanda-sp";
+  flags.search_sequences = 9;
+  ASSERT_TRUE(ApplyJobFlags(flags, spec).ok());
+  EXPECT_EQ(spec.method, SearchMethod::kWandaSp);
+  EXPECT_EQ(spec.search.sequences, 9);
+  flags.generations = 7;
+  EXPECT_THAT(std::string(ApplyJobFlags(flags, spec).message()),
+              HasSubstr("--generations is of a search, and the method wanda-sp has none"));
+}
+
 TEST(SetPopulationTest, KeepsThePapersProportions) {
   SearchSpec search;
   SetPopulation(100, search);

@@ -6,6 +6,10 @@
 
 namespace espalier {
 
+// What the scores say: the paper's importance (docs/method.md, "Calibration and importance"), or
+// what one of the baselines compares ("Baselines").
+enum class ScoreKind { kImportance, kMagnitude, kWanda, kFluctuation };
+
 // Higher = more important; finite and not negative. Comparable within one layer's module.
 struct LayerScores {
   std::vector<std::vector<double>> attention;  // [G][h/2]

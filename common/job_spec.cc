@@ -133,6 +133,13 @@ absl::Status CheckTogether(const JobSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("target.ratio has ", ShortestDecimal(*twice), " twice; remove one of them"));
   }
+  const bool leaves_room = IsBaseline(spec.method) && spec.method != SearchMethod::kRandom;
+  if (spec.reformation.method == ReformationMethod::kBias && !leaves_room) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "reformation.method is bias, but method ", std::string(SearchMethodName(spec.method)),
+        " leaves no room for biases in target.ratio; only flap, wanda-sp and magnitude "
+        "do"));
+  }
   if (spec.align_head_dim > 1 && spec.align_head_dim % 2 != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("target.align.head_dim is ", spec.align_head_dim,
@@ -300,6 +307,12 @@ void ResolveSearchSpace(const ModelConfig& config, const Sizes& sizes, JobSpec& 
   }
 }
 
+ReformationMethod ReformationFor(SearchMethod method) {
+  if (method == SearchMethod::kEspalier) return ReformationMethod::kProgressive;
+  if (method == SearchMethod::kFlap) return ReformationMethod::kBias;
+  return IsBaseline(method) ? ReformationMethod::kNone : ReformationMethod::kClosedForm;
+}
+
 std::string FolderName(const std::string& output) {
   const std::filesystem::path path = std::filesystem::path(output).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).filename().string();
@@ -324,10 +337,12 @@ std::string_view SearchMethodName(SearchMethod method) {
 }
 
 absl::StatusOr<SearchMethod> ParseSearchMethod(std::string_view name) {
-  if (name == "paper") return SearchMethod::kPaper;
-  if (name == "espalier") return SearchMethod::kEspalier;
+  const auto& names = job_spec_internal::kSearchMethodNames;
+  const auto* const found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) return static_cast<SearchMethod>(found - names.begin());
   return absl::InvalidArgumentError(
-      absl::StrCat("unknown method \"", std::string(name), "\": use espalier or paper"));
+      absl::StrCat("unknown method \"", std::string(name),
+                   "\": use espalier or paper, or a baseline: flap, wanda-sp, magnitude, random"));
 }
 
 absl::Status ValidateJobSpec(const JobSpec& spec) {
@@ -340,6 +355,12 @@ absl::Status ValidateJobSpec(const JobSpec& spec) {
 
 absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& config) {
   ESPALIER_RETURN_IF_ERROR(ValidateJobSpec(spec));
+  if (config.has_biases()) {
+    return absl::UnimplementedError(
+        absl::StrCat(spec.model,
+                     ": the linears have biases; a job needs a model without, which a subnet with "
+                     "compensating biases no longer is"));
+  }
   JobSpec resolved = spec;
   if (resolved.name.empty()) resolved.name = job_spec_internal::FolderName(spec.output);
   if (resolved.sequence_length == 0) {
@@ -349,9 +370,7 @@ absl::StatusOr<JobSpec> ResolveDefaults(const JobSpec& spec, const ModelConfig& 
     resolved.allocation.sequence_length = std::min<int64_t>(512, resolved.sequence_length);
   }
   if (resolved.reformation.method == ReformationMethod::kAuto) {
-    resolved.reformation.method = resolved.method == SearchMethod::kEspalier
-                                      ? ReformationMethod::kProgressive
-                                      : ReformationMethod::kClosedForm;
+    resolved.reformation.method = job_spec_internal::ReformationFor(resolved.method);
   }
   ESPALIER_RETURN_IF_ERROR(job_spec_internal::ResolveAlignment(config, resolved));
   job_spec_internal::ResolveCut(config, resolved);

@@ -58,8 +58,11 @@ struct SearchSpec {
 
 // kPaper: the published search, over masks, by the perplexity of inherited weights. kEspalier:
 // sizes are allocated over modules, by the divergence of repaired candidates from the dense model.
-enum class SearchMethod { kPaper, kEspalier };
-std::string_view SearchMethodName(SearchMethod method);  // "paper", "espalier"
+// The others are baselines, which choose one subnet and search nothing (docs/method.md,
+// "Baselines").
+enum class SearchMethod { kPaper, kEspalier, kRandom, kMagnitude, kWandaSp, kFlap };
+std::string_view SearchMethodName(SearchMethod method);  // "paper", "espalier", "wanda-sp", ...
+inline bool IsBaseline(SearchMethod method) { return method > SearchMethod::kEspalier; }
 absl::StatusOr<SearchMethod> ParseSearchMethod(std::string_view name);
 
 // The search that allocates sizes over modules (coordinator/search/allocation_search.h). Windows
@@ -88,8 +91,10 @@ struct FitnessSpec {
   FitnessMeasure measure = FitnessMeasure::kAuto;
 };
 
-// kAuto: progressive for SearchMethod::kEspalier, else the closed form.
-enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto };
+// kBias keeps the inherited weights and gives o and down biases (FLAP's compensation). kAuto:
+// progressive for SearchMethod::kEspalier, the closed form for kPaper, kBias for kFlap, none for
+// the other baselines.
+enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto, kBias };
 
 struct ReformationSpec {
   ReformationMethod method = ReformationMethod::kClosedForm;
@@ -140,10 +145,10 @@ struct JobSpec {
 
   // What candidates are scored on.
   int64_t search_sequences() const {
-    return method == SearchMethod::kPaper ? search.sequences : allocation.sequences;
+    return method == SearchMethod::kEspalier ? allocation.sequences : search.sequences;
   }
   int64_t search_sequence_length() const {
-    return method == SearchMethod::kPaper ? sequence_length : allocation.sequence_length;
+    return method == SearchMethod::kEspalier ? allocation.sequence_length : sequence_length;
   }
   // How candidates are repaired before they are scored.
   ReformationSpec repair() const {
@@ -161,7 +166,9 @@ struct JobSpec {
                : fitness.measure == FitnessMeasure::kDivergence;
   }
   // Whether a fitness is the perplexity on all search sequences.
-  bool fitness_is_perplexity() const { return method == SearchMethod::kPaper && !by_divergence(); }
+  bool fitness_is_perplexity() const {
+    return method != SearchMethod::kEspalier && !by_divergence();
+  }
 };
 
 // Strict: every error says file:line:column and what to do; unknown keys are refused with the

@@ -35,15 +35,16 @@ struct Range {
 
 inline constexpr std::array<std::string_view, 2> kPrecisionNames = {"float32", "bfloat16"};
 inline constexpr std::array<std::string_view, 2> kTextFormatNames = {"wikitext", "plain"};
-inline constexpr std::array<std::string_view, 2> kSearchMethodNames = {"paper", "espalier"};
+inline constexpr std::array<std::string_view, 6> kSearchMethodNames = {
+    "paper", "espalier", "random", "magnitude", "wanda-sp", "flap"};
 inline constexpr std::array<std::string_view, 2> kInitialUnitsNames = {"importance", "random"};
 inline constexpr std::array<std::string_view, 3> kCutModulesNames = {"both", "attention", "mlp"};
 inline constexpr std::array<std::string_view, 3> kFitnessWeightsNames = {"auto", "inherited",
                                                                          "reformed"};
 inline constexpr std::array<std::string_view, 3> kFitnessMeasureNames = {"auto", "perplexity",
                                                                          "kl"};
-inline constexpr std::array<std::string_view, 5> kReformationNames = {"none", "closed_form", "admm",
-                                                                      "progressive", "auto"};
+inline constexpr std::array<std::string_view, 6> kReformationNames = {
+    "none", "closed_form", "admm", "progressive", "auto", "bias"};
 
 inline constexpr int64_t kMaxCount = 1'000'000;
 inline constexpr int64_t kMostTokens = 1'000'000'000'000'000;

@@ -571,6 +571,37 @@ TEST(ResolveDefaultsTest, ModulesThatAreNotCutHaveOneSize) {
   EXPECT_EQ(resolved.search.mlp_min_ratio, 1);
 }
 
+TEST(ResolveDefaultsTest, BaselinesInheritWeightsAndOnlyFlapAddsBiases) {
+  for (const SearchMethod method : {SearchMethod::kRandom, SearchMethod::kMagnitude,
+                                    SearchMethod::kWandaSp, SearchMethod::kFlap}) {
+    EXPECT_TRUE(IsBaseline(method));
+    EXPECT_EQ(*ParseSearchMethod(SearchMethodName(method)), method);
+    JobSpec spec = Minimal();
+    spec.method = method;
+    const JobSpec resolved = *ResolveDefaults(spec, Llama7B());
+    EXPECT_EQ(resolved.reformation.method,
+              method == SearchMethod::kFlap ? ReformationMethod::kBias : ReformationMethod::kNone);
+    EXPECT_EQ(resolved.repair().method, ReformationMethod::kNone);
+    EXPECT_EQ(resolved.search_sequences(), resolved.search.sequences);
+    EXPECT_EQ(resolved.search_sequence_length(), 2048);
+    ExpectSame(*ParseJobSpec(JobSpecToYaml(resolved), "again"), resolved);
+  }
+  EXPECT_FALSE(IsBaseline(SearchMethod::kPaper));
+  EXPECT_FALSE(IsBaseline(SearchMethod::kEspalier));
+}
+
+TEST(ResolveDefaultsTest, BiasesNeedAMethodThatLeavesRoomAndAModelWithout) {
+  JobSpec spec = Minimal();
+  spec.reformation.method = ReformationMethod::kBias;
+  EXPECT_THAT(std::string(ResolveDefaults(spec, Llama7B()).status().message()),
+              HasSubstr("reformation.method is bias"));
+  spec.method = SearchMethod::kWandaSp;
+  EXPECT_TRUE(ResolveDefaults(spec, Llama7B()).ok());
+  ModelConfig config = Llama7B();
+  config.mlp_bias = true;
+  EXPECT_EQ(ResolveDefaults(spec, config).status().code(), absl::StatusCode::kUnimplemented);
+}
+
 TEST(ResolveDefaultsTest, AlignmentIsHalvedForSmallModels) {
   ModelConfig config = SmolLm2();
   EXPECT_EQ(ResolveDefaults(Minimal(), config)->align_mlp, 64);

@@ -142,10 +142,6 @@ absl::Status CheckOptions(const ObjectReader& reader) {
   if (activation != nullptr && !IsString(*activation, "silu") && !IsString(*activation, "swish")) {
     return reader.Unsupported("hidden_act", *activation, "only \"silu\" is supported");
   }
-  for (const char* key : {"attention_bias", "mlp_bias"}) {
-    ESPALIER_ASSIGN_OR_RETURN(const bool bias, reader.Bool(key, false));
-    if (bias) return reader.Unsupported(key, *reader.Find(key), "only false is supported");
-  }
   const Json* quantization = reader.Find("quantization_config");
   if (quantization != nullptr) {
     return reader.Unsupported("quantization_config", *quantization,
@@ -271,6 +267,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_
   ESPALIER_ASSIGN_OR_RETURN(config.rms_norm_eps,
                             reader.Positive("rms_norm_eps", config.rms_norm_eps));
   ESPALIER_ASSIGN_OR_RETURN(config.tie_word_embeddings, reader.Bool("tie_word_embeddings", false));
+  ESPALIER_ASSIGN_OR_RETURN(config.attention_bias, reader.Bool("attention_bias", false));
+  ESPALIER_ASSIGN_OR_RETURN(config.mlp_bias, reader.Bool("mlp_bias", false));
   return config;
 }
 

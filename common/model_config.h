@@ -38,9 +38,15 @@ struct ModelConfig {
   double rope_theta = 10000;
   std::optional<Llama3RopeScaling> rope_scaling = std::nullopt;
   bool tie_word_embeddings = false;
+  // Whether all linears of attentions, of MLPs, have biases. Only those of o and down are computed
+  // with; the others must be zero.
+  bool attention_bias = false;
+  bool mlp_bias = false;
 
   int64_t queries_per_group() const { return num_heads / num_kv_heads; }  // r
   int64_t pairs() const { return head_dim / 2; }                          // rotary pairs a head
+
+  bool has_biases() const { return attention_bias || mlp_bias; }
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
@@ -48,7 +54,7 @@ struct ModelConfig {
 // Reads both spellings of config.json: `rope_theta`/`rope_scaling`, and `rope_parameters` of
 // transformers 5. `source` names the file in errors. INVALID_ARGUMENT for malformed values;
 // UNIMPLEMENTED, naming the key and its value, for anything that would compute something else than
-// a LLaMA (another architecture or activation, biases, other rope types, quantisation).
+// a LLaMA (another architecture or activation, other rope types, quantisation).
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_view source);
 
 // Reads `directory`/config.json. NOT_FOUND says which file is missing.

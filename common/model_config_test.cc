@@ -156,6 +156,15 @@ TEST(ModelConfigTest, BothSpellingsMustAgree) {
   EXPECT_EQ(Parse(json).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+// Whether the values can be computed with, the engine sees.
+TEST(ModelConfigTest, SaysWhichLinearsHaveBiases) {
+  EXPECT_FALSE(MustParse(With("attention_bias", false)).has_biases());
+  EXPECT_TRUE(MustParse(With("attention_bias", true)).attention_bias);
+  EXPECT_FALSE(MustParse(With("attention_bias", true)).mlp_bias);
+  EXPECT_TRUE(MustParse(With("mlp_bias", true)).mlp_bias);
+  EXPECT_TRUE(MustParse(With("mlp_bias", true)).has_biases());
+}
+
 struct Refusal {
   const char* key;
   const char* value;  // JSON
@@ -181,8 +190,6 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"architectures", R"(["LlamaForSequenceClassification"])", "\"architectures\""},
         Refusal{"architectures", R"([])", "\"architectures\" is []"},
         Refusal{"hidden_act", R"("gelu")", "\"hidden_act\" is \"gelu\""},
-        Refusal{"attention_bias", "true", "\"attention_bias\" is true"},
-        Refusal{"mlp_bias", "true", "\"mlp_bias\" is true"},
         Refusal{"partial_rotary_factor", "0.5", "\"partial_rotary_factor\" is 0.5"},
         Refusal{"quantization_config", R"({"bits": 4})", "\"quantization_config\""},
         Refusal{"rope_scaling", R"({"type": "linear", "factor": 2})",
@@ -227,6 +234,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"rope_theta", "0", "\"rope_theta\" is 0"},
         Refusal{"tie_word_embeddings", "1", "\"tie_word_embeddings\" is 1, must be true or false"},
         Refusal{"attention_bias", "0", "\"attention_bias\" is 0"},
+        Refusal{"mlp_bias", R"("yes")", "\"mlp_bias\" is \"yes\""},
         Refusal{"rope_scaling", "8", "\"rope_scaling\" is 8, must be an object"},
         Refusal{"rope_scaling", "{}", "\"rope_scaling.rope_type\" is missing"},
         Refusal{"rope_scaling", R"({"rope_type": "llama3"})", "\"rope_scaling.factor\" is missing"},

@@ -68,6 +68,8 @@ void SetKnownKeys(const ModelConfig& config, DType dtype, OrderedJson* root) {
   json["max_position_embeddings"] = config.max_position_embeddings;
   json["rms_norm_eps"] = config.rms_norm_eps;
   json["tie_word_embeddings"] = config.tie_word_embeddings;
+  json["attention_bias"] = config.attention_bias;
+  json["mlp_bias"] = config.mlp_bias;
   json["hidden_act"] = "silu";
   json["torch_dtype"] = TorchName(dtype);  // transformers 4
   json["dtype"] = TorchName(dtype);        // transformers 5
@@ -114,12 +116,13 @@ void ScatterRow(std::string_view compact, const std::vector<int64_t>& columns, i
   }
 }
 
-// Row by row: zeros up to each kept row, then its elements in their dense columns.
+// Row by row: zeros up to each kept row, then its elements in their dense columns. A bias is a
+// matrix of one column.
 absl::Status WritePaddedMatrix(const TensorView& compact, const std::vector<int64_t>& dense_shape,
                                const std::vector<int64_t>& rows,
                                const std::vector<int64_t>& columns, PieceWriter* out) {
   const int64_t item_size = ItemSize(compact.dtype);
-  const int64_t row_bytes = dense_shape[1] * item_size;
+  const int64_t row_bytes = (dense_shape.size() == 2 ? dense_shape[1] : 1) * item_size;
   const int64_t compact_row_bytes = static_cast<int64_t>(columns.size()) * item_size;
   std::vector<int64_t> compact_row(dense_shape[0], -1);
   for (size_t i = 0; i < rows.size(); ++i) compact_row[rows[i]] = static_cast<int64_t>(i);
@@ -173,8 +176,11 @@ absl::Status WritePaddedTensor(const PaddingPlan& plan, size_t index, PieceWrite
   if (!tensor.IsIn(masks)) return out->AppendZeros(spec.ByteSize());
   ESPALIER_ASSIGN_OR_RETURN(const TensorView compact, plan.folder.tensors->Get(tensor.name));
   if (compact.shape == spec.shape) return out->Append(compact.bytes);  // nothing was omitted
+  const std::vector<int64_t> columns = spec.shape.size() == 2
+                                           ? tensor.KeptIndices(1, masks, plan.folder.config)
+                                           : std::vector<int64_t>{0};
   return WritePaddedMatrix(compact, spec.shape, tensor.KeptIndices(0, masks, plan.folder.config),
-                           tensor.KeptIndices(1, masks, plan.folder.config), out);
+                           columns, out);
 }
 
 absl::Status WritePaddedTensors(const PaddingPlan& plan, const fs::path& file) {
@@ -198,6 +204,13 @@ absl::Status CopyTokenizer(const fs::path& from, const fs::path& to) {
 }
 
 }  // namespace
+
+ModelConfig ReformedConfig(const ModelConfig& config, bool biases) {
+  ModelConfig reformed = config;
+  reformed.attention_bias = config.attention_bias || biases;
+  reformed.mlp_bias = config.mlp_bias || biases;
+  return reformed;
+}
 
 absl::StatusOr<std::string> CompactConfigJson(std::string_view dense_config_json,
                                               const ModelConfig& config, const Subnet& masks,

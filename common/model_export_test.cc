@@ -184,6 +184,44 @@ TEST_P(WritePaddedTest, LongTensorsAreWhole) {
   EXPECT_EQ(bytes("model.layers.1.mlp.gate_proj.weight"), std::string(kWide * row, '\0'));
 }
 
+// Biases of rows that went are zero again; those of o and down are whole, unless their module went.
+TEST_P(WritePaddedTest, BiasesAreScattered) {
+  const ModelConfig config = ReformedConfig(SmallConfig(), true);
+  const Subnet masks = SmallMasks();
+  std::vector<TestTensor> tensors;
+  for (const TensorSpec& spec : ExpectedTensors(config, masks, GetParam())) {
+    const int64_t item = ItemSize(GetParam());
+    std::string bytes;
+    for (int64_t i = 0; i < spec.ByteSize() / item; ++i)
+      bytes.append(item, static_cast<char>(i + 1));
+    tensors.push_back({.spec = spec, .bytes = std::move(bytes)});
+  }
+  const auto text = CompactConfigJson(SmallConfigJson().dump(), config, masks, GetParam());
+  ASSERT_TRUE(text.ok()) << text.status();
+  WriteText(root_ / "compact" / "config.json", *text);
+  WriteTensors(root_ / "compact" / "model.safetensors", tensors);
+  const absl::Status status = WritePadded(root_ / "compact", root_ / "padded");
+  ASSERT_TRUE(status.ok()) << status;
+  const auto padded = OpenModelFolder(root_ / "padded");
+  ASSERT_TRUE(padded.ok()) << padded.status();
+  EXPECT_EQ(padded->config, config);
+  // Which element of the compact bias each one of the padded bias is, from 1 on.
+  const auto sources = [&](const std::string& linear) {
+    const TensorView view = *padded->tensors->Get(absl::StrCat("model.layers.", linear, ".bias"));
+    std::vector<int> first_bytes;
+    for (int64_t i = 0; i < view.shape[0]; ++i) {
+      first_bytes.push_back(view.bytes[i * ItemSize(GetParam())]);
+    }
+    return first_bytes;
+  };
+  using ::testing::ElementsAre;
+  EXPECT_THAT(sources("0.self_attn.k_proj"), ElementsAre(1, 0, 2, 3, 0, 4, 0, 0, 0, 0, 0, 0));
+  EXPECT_THAT(sources("0.self_attn.o_proj"), ElementsAre(1, 2, 3, 4, 5));
+  EXPECT_THAT(sources("0.mlp.up_proj"), ElementsAre(0, 1, 2, 0, 0, 0, 0, 0, 0, 3));
+  EXPECT_THAT(sources("0.mlp.down_proj"), ElementsAre(1, 2, 3, 4, 5));
+  EXPECT_THAT(sources("1.self_attn.o_proj"), ElementsAre(0, 0, 0, 0, 0));
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, WritePaddedTest,
                          ::testing::Values(DType::kFloat32, DType::kBFloat16));
 

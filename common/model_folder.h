@@ -5,7 +5,8 @@
 // kept pairs in group g, q_proj [r·Σ 2n_g, d], k_proj and v_proj [Σ 2n_g, d], o_proj [d, r·Σ 2n_g],
 // gate/up_proj [f', d], down_proj [d, f']. Rows of a head are its kept pairs' first dims,
 // ascending, then their second dims. Heads stay in the dense order. Absent modules have no tensors
-// and no norm.
+// and no norm. A subnet with compensating biases (docs/method.md, "Baselines") has "attention_bias"
+// and "mlp_bias": biases of o and down, and zeros for the other linears.
 #ifndef ESPALIER_COMMON_MODEL_FOLDER_H_
 #define ESPALIER_COMMON_MODEL_FOLDER_H_
 
@@ -51,6 +52,10 @@ std::vector<TensorSpec> StageTensors(const ModelConfig& config, const Subnet& ma
 // Dense row (or column) index of each row of a compact q (o's columns are the same) or k/v.
 std::vector<int64_t> QueryRows(const LayerMask& mask, const ModelConfig& config);
 std::vector<int64_t> KeyValueRows(const LayerMask& mask, const ModelConfig& config);
+
+// The configuration of the model that a reformation of `config` leaves: with biases, if it gives
+// some.
+ModelConfig ReformedConfig(const ModelConfig& config, bool biases);
 
 // "config.json" of a compact folder, and of the padded one (an ordinary LlamaForCausalLM). `dtype`
 // is the tensors'. `dense_config_json` is the original's text: keys that Espalier does not know

@@ -36,10 +36,15 @@ void AppendLayer(const ModelConfig& config, int64_t layer, std::vector<ModelTens
   const Dimension key_value{config.num_kv_heads * config.head_dim, Units::kKeyValue};
   const Dimension channels{config.intermediate_size, Units::kChannels};
   const auto add = [&](Module module, const char* name, std::vector<Dimension> shape) {
-    tensors->push_back({.name = absl::StrCat("model.layers.", layer, ".", name, ".weight"),
-                        .shape = std::move(shape),
-                        .layer = layer,
-                        .module = module});
+    const std::string linear = absl::StrCat("model.layers.", layer, ".", name);
+    const bool matrix = shape.size() == 2;
+    const Dimension out = shape.front();
+    tensors->push_back(
+        {.name = linear + ".weight", .shape = std::move(shape), .layer = layer, .module = module});
+    const bool bias = module == Module::kMlp ? config.mlp_bias : config.attention_bias;
+    if (!matrix || !bias) return;
+    tensors->push_back(
+        {.name = linear + ".bias", .shape = {out}, .layer = layer, .module = module});
   };
   add(Module::kAttention, "input_layernorm", {hidden});
   add(Module::kAttention, "self_attn.q_proj", {query, hidden});

@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 namespace espalier {
 namespace {
 
@@ -22,6 +24,31 @@ LayerRanking LayerFromMessage(const v1::LayerRanking& message) {
 }
 
 }  // namespace
+
+v1::ScoreKind ToMessage(ScoreKind kind) {
+  switch (kind) {
+    case ScoreKind::kImportance:
+      return v1::SCORE_KIND_IMPORTANCE;
+    case ScoreKind::kMagnitude:
+      return v1::SCORE_KIND_MAGNITUDE;
+    case ScoreKind::kWanda:
+      return v1::SCORE_KIND_WANDA;
+    case ScoreKind::kFluctuation:
+      return v1::SCORE_KIND_FLUCTUATION;
+  }
+  return v1::SCORE_KIND_IMPORTANCE;
+}
+
+absl::StatusOr<ScoreKind> ScoreKindFromMessage(v1::ScoreKind message) {
+  for (const ScoreKind kind : {ScoreKind::kImportance, ScoreKind::kMagnitude, ScoreKind::kWanda,
+                               ScoreKind::kFluctuation}) {
+    if (ToMessage(kind) == message) return kind;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unit scores of kind ", static_cast<int>(message),
+                   " are asked for, which this version does not know; use the same build "
+                   "everywhere"));
+}
 
 void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome) {
   for (const LayerScores& layer : scores.layers) {

@@ -2,11 +2,16 @@
 #ifndef ESPALIER_PROTO_STATISTICS_MESSAGES_H_
 #define ESPALIER_PROTO_STATISTICS_MESSAGES_H_
 
+#include "absl/status/statusor.h"
 #include "common/importance.h"
 #include "common/ranking.h"
 #include "espalier/v1/worker.pb.h"
 
 namespace espalier {
+
+v1::ScoreKind ToMessage(ScoreKind kind);
+// INVALID_ARGUMENT for a kind that another version may know.
+absl::StatusOr<ScoreKind> ScoreKindFromMessage(v1::ScoreKind message);
 
 void WriteUnitScores(const UnitScores& scores, v1::CalibrateOutcome* outcome);
 void WriteRanking(const Ranking& ranking, v1::CalibrateOutcome* outcome);

@@ -68,6 +68,12 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Combine(::testing::Values(Precision::kFloat32, Precision::kBFloat16),
                        ::testing::Values(SearchMethod::kPaper, SearchMethod::kEspalier)));
 
+// FLAP has biases beside its subnet; the others are the same path without.
+INSTANTIATE_TEST_SUITE_P(Baselines, TopologyTest,
+                         ::testing::Combine(::testing::Values(Precision::kFloat32),
+                                            ::testing::Values(SearchMethod::kFlap,
+                                                              SearchMethod::kWandaSp)));
+
 class TopologyFaultTest : public ::testing::TestWithParam<SearchMethod> {};
 
 // A stage is taken away in the middle of the search, and another one comes.

@@ -215,9 +215,8 @@ absl::StatusOr<JobPlan> PlanJob(const ModelConfig& config, const JobSpec& spec,
                                 const PlanOptions& options) {
   if (spec.method != SearchMethod::kPaper) {
     return absl::UnimplementedError(
-        "what a job of method espalier costs is not planned yet; plan it with method: paper for "
-        "the "
-        "memory");
+        absl::StrCat("what a job of method ", std::string(SearchMethodName(spec.method)),
+                     " costs is not planned yet; plan it with method: paper for the memory"));
   }
   return Planner(config, spec, options).Plan();
 }

@@ -77,6 +77,26 @@ TEST(BrainStageTest, TheResultIsThatOfOneWorker) {
             alone.Job().results.front()->reformed.perplexity);
 }
 
+TEST(BrainStageTest, ABaselinesResultIsThatOfOneWorker) {
+  JobSpec spec = TinySpec(1, "/results/1");
+  spec.method = SearchMethod::kFlap;
+  spec.reformation.method = ReformationMethod::kBias;
+  spec.tolerance = 0.2;
+  spec.align_mlp = 1;
+  BrainHarness alone;
+  alone.Attach(1);
+  alone.Submit(spec);
+  alone.RunToEnd();
+  BrainHarness staged;
+  staged.Attach(1);
+  staged.Attach(2);
+  spec.stages = 2;
+  staged.Submit(spec);
+  staged.RunToEnd();
+  ASSERT_EQ(staged.Job().state, JobState::kSucceeded) << staged.Job().error;
+  EXPECT_EQ(staged.Population(), alone.Population());
+}
+
 TEST(BrainStageTest, AnAnswerCountsWhenAllStagesHaveGivenTheirs) {
   BrainHarness harness;
   harness.Attach(1);

@@ -116,6 +116,46 @@ TEST(BrainTest, WithoutReformationTheLastRowIsTheThird) {
   for (const SendTask& task : seen) EXPECT_FALSE(std::holds_alternative<ReformWork>(task.work));
 }
 
+// A baseline goes through the same phases with one candidate, and asks for scores of its own.
+TEST(BrainTest, ABaselineIsAJobOfOneCandidate) {
+  for (const SearchMethod method : {SearchMethod::kRandom, SearchMethod::kMagnitude,
+                                    SearchMethod::kWandaSp, SearchMethod::kFlap}) {
+    BrainHarness harness;
+    harness.Attach(1);
+    JobSpec spec = TinySpec(1, "/results/1");
+    spec.method = method;
+    spec.tolerance = 0.2;
+    spec.align_mlp = 1;
+    spec.align_head_dim = 2;
+    spec.search.min_layers = 1;
+    const bool flap = method == SearchMethod::kFlap;
+    spec.reformation.method = flap ? ReformationMethod::kBias : ReformationMethod::kNone;
+    harness.Submit(spec);
+    std::vector<SendTask> seen;
+    harness.RunUntil([&seen](const SendTask& task) {
+      seen.push_back(task);
+      return false;
+    });
+    const JobView job = harness.Job();
+    ASSERT_EQ(job.state, JobState::kSucceeded) << job.error;
+    EXPECT_EQ(job.results.front()->candidates, 1);
+    EXPECT_EQ(job.results.front()->initial.perplexity, job.results.front()->searched.perplexity);
+    EXPECT_EQ(job.results.front()->searched.search_perplexity, job.results.front()->initial.search_perplexity);
+    EXPECT_LE(job.results.front()->searched.ratio, spec.ratio);
+    EXPECT_EQ(job.results.front()->reformed.perplexity < job.results.front()->searched.perplexity, flap);
+    const std::string population = harness.Population();
+    EXPECT_EQ(std::count(population.begin(), population.end(), '\n'), 1);
+    for (const SendTask& task : seen) {
+      const auto* calibrate = std::get_if<CalibrateWork>(&task.work);
+      if (calibrate == nullptr) continue;
+      EXPECT_EQ(calibrate->scores, flap                               ? ScoreKind::kFluctuation
+                                   : method == SearchMethod::kWandaSp ? ScoreKind::kWanda
+                                                                      : ScoreKind::kMagnitude);
+      EXPECT_FALSE(calibrate->steps.has_value());
+    }
+  }
+}
+
 TEST(BrainTest, AReformationThatDoesNotHelpIsSaid) {
   BrainHarness harness;
   harness.Attach(1);

@@ -38,6 +38,23 @@ absl::Status CheckRanking(const ModelConfig& config, Ranking* ranking) {
   return absl::OkStatus();
 }
 
+// The random baseline needs none: what takes the least time.
+ScoreKind ScoresFor(SearchMethod method) {
+  switch (method) {
+    case SearchMethod::kPaper:
+    case SearchMethod::kEspalier:
+      return ScoreKind::kImportance;
+    case SearchMethod::kRandom:
+    case SearchMethod::kMagnitude:
+      return ScoreKind::kMagnitude;
+    case SearchMethod::kWandaSp:
+      return ScoreKind::kWanda;
+    case SearchMethod::kFlap:
+      return ScoreKind::kFluctuation;
+  }
+  return ScoreKind::kImportance;
+}
+
 bool IsScore(double score) { return std::isfinite(score) && score >= 0; }
 
 absl::Status CheckScores(const UnitScores& scores, const ModelConfig& config) {
@@ -75,6 +92,7 @@ void JobMachine::StartCalibration(const Step& step, const std::string& worker) {
 
 CalibrateWork JobMachine::Calibration() const {
   CalibrateWork work{.data_set = job_->calibration.hash, .damping = job_->spec.importance_damping};
+  work.scores = ScoresFor(job_->spec.method);
   if (job_->spec.method == SearchMethod::kEspalier) {
     work.steps = CutSteps{.channels = job_->spec.align_mlp,
                           .pairs = std::max<int64_t>(1, job_->spec.align_head_dim / 2)};
@@ -154,6 +172,7 @@ void JobMachine::NextGeneration(const Step& step) {
 }
 
 int64_t JobMachine::SearchTotal() const {
+  if (IsBaseline(job_->spec.method)) return 1;
   if (job_->spec.method == SearchMethod::kPaper) {
     return job_->spec.search.generations * job_->spec.search.population();
   }

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/search/allocation_search.h"
+#include "coordinator/search/baseline_search.h"
 #include "coordinator/search/search.h"
 
 namespace espalier {
@@ -27,6 +28,7 @@ class SubnetSearchFactory : public SearchFactory {
                                                        const JobSpec& spec,
                                                        const UnitScores& scores,
                                                        const Ranking& ranking) const override {
+    if (IsBaseline(spec.method)) return MakeBaselineSearch(config, spec, scores);
     return spec.method == SearchMethod::kPaper ? MakePaperSearch(config, spec, scores)
                                                : MakeAllocationSearch(config, spec, ranking);
   }

@@ -44,6 +44,7 @@ struct CalibrateWork {
   double damping = 0;
   std::optional<CutSteps> steps{};  // set: rank the units too
   std::string predictions{};  // data set to keep the dense model's predictions on; empty: none
+  ScoreKind scores = ScoreKind::kImportance;
 };
 
 // The loss of `subnet` on the sequences [first, first + count) of a data set.

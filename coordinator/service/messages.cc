@@ -36,6 +36,9 @@ void WriteReformation(const ReformationSpec& spec, const std::string& calibratio
     case ReformationMethod::kAdmm:
       message->set_method("admm");
       break;
+    case ReformationMethod::kBias:
+      message->set_method("bias");
+      break;
     case ReformationMethod::kProgressive:
     case ReformationMethod::kAuto:  // resolved before any work is given out
       message->set_method("progressive");
@@ -54,6 +57,7 @@ void WriteWork(const CalibrateWork& work, const StageRange&, v1::Task* task) {
   task->mutable_calibrate()->set_data_set(work.data_set);
   task->mutable_calibrate()->set_damping(work.damping);
   task->mutable_calibrate()->set_predictions(work.predictions);
+  task->mutable_calibrate()->set_scores(ToMessage(work.scores));
   if (!work.steps.has_value()) return;
   task->mutable_calibrate()->set_channel_step(work.steps->channels);
   task->mutable_calibrate()->set_pair_step(work.steps->pairs);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "coordinator/jobs/testing/fakes.h"
+#include "proto/statistics_messages.h"
 
 namespace espalier {
 namespace {
@@ -46,6 +47,18 @@ TEST(MessagesTest, ATaskCarriesPackedMasksAndTheReformation) {
   work.subnet = nullptr;
   action.work = work;
   EXPECT_EQ(TaskMessage(action).task().evaluate().subnet().layers_size(), 0);
+}
+
+TEST(MessagesTest, ACalibrationSaysWhichScores) {
+  SendTask action;
+  for (const ScoreKind kind : {ScoreKind::kImportance, ScoreKind::kMagnitude, ScoreKind::kWanda,
+                               ScoreKind::kFluctuation}) {
+    action.work = CalibrateWork{.data_set = "d", .damping = 0.01, .scores = kind};
+    const v1::Task task = TaskMessage(action).task();
+    EXPECT_EQ(*ScoreKindFromMessage(task.calibrate().scores()), kind);
+  }
+  EXPECT_EQ(ScoreKindFromMessage(static_cast<v1::ScoreKind>(77)).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(MessagesTest, AStageIsSentItsOwnMasksButForTheExport) {

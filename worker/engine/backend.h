@@ -18,7 +18,7 @@ namespace espalier {
 
 // Weights that take the place of a layer's, on the kept rows; undefined: the resident ones. q, k
 // and v are all defined or none, and so are gate and up; these five have the model's type. o and
-// down may also be float32.
+// down may also be float32, and their biases are.
 struct LayerWeights {
   at::Tensor q;                // [kept query rows, d]
   at::Tensor k;                // [kept key rows, d]
@@ -27,6 +27,8 @@ struct LayerWeights {
   at::Tensor gate;             // [kept channels, d]
   at::Tensor up;               // [kept channels, d]
   at::Tensor down_transposed;  // [kept channels, d]
+  at::Tensor o_bias;           // [d]
+  at::Tensor down_bias;        // [d]
 };
 
 // Which rows of a resident layer one evaluation uses.

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "worker/engine/statistics.h"
@@ -59,14 +60,27 @@ void AddLayer(int64_t i, const LayerSelection& selection, Sources* sources) {
   const auto transposed = [](const at::Tensor& tensor) {
     return tensor.defined() ? tensor.t() : at::Tensor();
   };
+  (*sources)[attention + "q_proj.bias"].rows = &selection.query_rows;
+  (*sources)[attention + "k_proj.bias"].rows = &selection.key_rows;
+  (*sources)[attention + "v_proj.bias"].rows = &selection.key_rows;
+  (*sources)[mlp + "gate_proj.bias"].rows = &selection.channels;
+  (*sources)[mlp + "up_proj.bias"].rows = &selection.channels;
+  (*sources)[attention + "o_proj.bias"].replacement = weights.o_bias;
+  (*sources)[mlp + "down_proj.bias"].replacement = weights.down_bias;
   (*sources)[attention + "o_proj.weight"].replacement = transposed(weights.o_transposed);
   (*sources)[mlp + "down_proj.weight"].replacement = transposed(weights.down_transposed);
 }
 
-absl::StatusOr<at::Tensor> Read(const ModelFolder& folder, const std::string& name,
+absl::StatusOr<at::Tensor> Read(const ModelFolder& folder, const TensorSpec& spec,
                                 const Source& source) {
   if (source.replacement.defined()) return source.replacement.to(at::kCPU);
-  ESPALIER_ASSIGN_OR_RETURN(const TensorView view, folder.tensors->Get(name));
+  const absl::StatusOr<TensorView> found = folder.tensors->Get(spec.name);
+  // The reformed model has biases that the dense one has not.
+  if (absl::IsNotFound(found.status()) && absl::EndsWith(spec.name, ".bias")) {
+    return at::zeros(spec.shape, at::kFloat);
+  }
+  if (!found.ok()) return found.status();
+  const TensorView& view = *found;
   at::Tensor tensor = at::from_blob(const_cast<char*>(view.bytes.data()), view.shape,
                                     at::TensorOptions().dtype(ScalarTypeOf(view.dtype)));
   if (source.rows != nullptr) tensor = tensor.index_select(0, at::tensor(*source.rows, at::kLong));
@@ -78,7 +92,7 @@ absl::StatusOr<at::Tensor> Read(const ModelFolder& folder, const std::string& na
 
 }  // namespace
 
-absl::Status WriteCompactTensors(const ModelFolder& folder,
+absl::Status WriteCompactTensors(const ModelFolder& folder, const ModelConfig& config,
                                  const std::vector<LayerSelection>& selections,
                                  const StageRange& stage, const Subnet& subnet, DType dtype,
                                  const ByteSink& sink, const Control& control) {
@@ -86,11 +100,10 @@ absl::Status WriteCompactTensors(const ModelFolder& folder,
   for (size_t i = 0; i < selections.size(); ++i) {
     AddLayer(stage.first + static_cast<int64_t>(i), selections[i], &sources);
   }
-  const std::vector<TensorSpec> specs = StageTensors(folder.config, subnet, dtype, stage);
+  const std::vector<TensorSpec> specs = StageTensors(config, subnet, dtype, stage);
   for (size_t i = 0; i < specs.size(); ++i) {
     if (Cancelled(control)) return CancelledError();
-    ESPALIER_ASSIGN_OR_RETURN(at::Tensor tensor,
-                              Read(folder, specs[i].name, sources[specs[i].name]));
+    ESPALIER_ASSIGN_OR_RETURN(at::Tensor tensor, Read(folder, specs[i], sources[specs[i].name]));
     tensor = tensor.to(ScalarTypeOf(dtype)).contiguous();
     if (tensor.sizes() != at::IntArrayRef(specs[i].shape)) {
       return absl::InternalError(absl::StrCat(specs[i].name, " came out in the wrong shape"));

@@ -11,10 +11,11 @@
 
 namespace espalier {
 
-// Bytes of the StageTensors of `stage`, in their order. `subnet` is the whole model's, `selections`
-// are the stage's. Inherited weights come straight
-// from the folder, so that a model that was evaluated in a narrower type loses nothing.
-absl::Status WriteCompactTensors(const ModelFolder& folder,
+// Bytes of the StageTensors of `stage`, in their order. `config` is that of the export
+// (ReformedConfig), `subnet` the whole model's, `selections` are the stage's. Inherited weights
+// come straight from the folder, so that a model that was evaluated in a narrower type loses
+// nothing.
+absl::Status WriteCompactTensors(const ModelFolder& folder, const ModelConfig& config,
                                  const std::vector<LayerSelection>& selections,
                                  const StageRange& stage, const Subnet& subnet, DType dtype,
                                  const ByteSink& sink, const Control& control);

@@ -110,6 +110,8 @@ class CpuBackend : public Backend {
                  float* row_scratch) const;
   void AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows, float* x,
                   int64_t d, float* block) const;
+  static void AddBias(const at::Tensor& replacement, const at::Tensor& resident, int64_t rows,
+                      int64_t d, float* x);
   void Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
                int64_t lda) const;
   void NoteMemory(const at::Tensor& x, const LayerInputs& inputs);
@@ -334,12 +336,24 @@ void CpuBackend::AddProduct(const PackedMatrix& matrix, const void* a, int64_t l
   }
 }
 
+// x[rows, d] += the bias of each column, if there is one.
+void CpuBackend::AddBias(const at::Tensor& replacement, const at::Tensor& resident, int64_t rows,
+                         int64_t d, float* x) {
+  const at::Tensor& bias = replacement.defined() ? replacement : resident;
+  if (!bias.defined()) return;
+  const float* b = bias.data_ptr<float>();
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < d; ++j) x[i * d + j] += b[j];
+  }
+}
+
 void CpuBackend::OutputTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
   auto* block = reinterpret_cast<float*>(
       tile_scratch_[thread].Ensure(kTileRows * PackedMatrix::kColumns * 4));
   const char* a = attention_out_.Ensure(0) + row0 * pass.attention_stride * ComputeSize(type_);
   Observe(pass.inputs.o, row0, rows, a, pass.attention_stride);
   AddProduct(o_, a, pass.attention_stride, rows, pass.x + row0 * pass.d, pass.d, block);
+  AddBias(pass.selection->weights.o_bias, pass.layer->o_bias, rows, pass.d, pass.x + row0 * pass.d);
 }
 
 void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
@@ -371,6 +385,8 @@ void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int threa
   }
   Observe(pass.inputs.down, row0, rows, h, hidden);
   AddProduct(down_, h, hidden, rows, pass.x + row0 * pass.d, pass.d, gate);
+  AddBias(pass.selection->weights.down_bias, pass.layer->down_bias, rows, pass.d,
+          pass.x + row0 * pass.d);
 }
 
 std::vector<LossSums> CpuBackend::Losses(const ResidentModel& model, const at::Tensor& x,

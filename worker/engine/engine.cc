@@ -155,6 +155,8 @@ class ResidentEngine : public Engine {
                                                                const Pipeline& pipeline) override;
   absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                         const Control& control) override;
+  absl::StatusOr<UnitScores> BaselineScores(const Calibration& calibration, ScoreKind kind,
+                                            const Control& control) override;
   absl::StatusOr<Ranking> Rank(const Calibration& calibration, const CutSteps& steps,
                                const Control& control) override;
   absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
@@ -432,9 +434,14 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
     const auto square = [&](int64_t n) {
       return at::zeros({n, n}, at::TensorOptions().dtype(at::kFloat).device(model_.device));
     };
+    const auto zeros = [&](int64_t n) {
+      return at::zeros({n}, at::TensorOptions().dtype(at::kDouble).device(model_.device));
+    };
     for (int64_t i = 0; i < config.num_layers; ++i) {
-      calibration->layers.push_back({square(d), square(wide), square(d), square(f)});
+      calibration->layers.push_back(
+          {square(d), square(wide), square(d), square(f), zeros(wide), zeros(f)});
     }
+    calibration->positions = std::ssize(sequences.tokens);
     calibration->first_inputs.resize(config.num_layers);
     const auto observer_of = [&](int64_t layer) -> LayerObserver {
       LayerGrams* grams = &calibration->layers[layer];
@@ -448,6 +455,8 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
         backend_->AccumulateGram(inputs.o, &grams->o);
         backend_->AccumulateGram(inputs.gate_up, &grams->gate_up);
         backend_->AccumulateGram(inputs.down, &grams->down);
+        grams->o_sum += inputs.o.sum(0, /*keepdim=*/false, at::kDouble);
+        grams->down_sum += inputs.down.sum(0, /*keepdim=*/false, at::kDouble);
       };
     };
     ESPALIER_RETURN_IF_ERROR(
@@ -458,6 +467,7 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
         backend_->FinishGram(gram);
         *gram = gram->to(at::kCPU);
       }
+      for (at::Tensor* sum : {&grams.o_sum, &grams.down_sum}) *sum = sum->to(at::kCPU);
       const ResidentLayer& layer = model_.layers[i];
       grams.o_energy = OutputEnergy(layer.o_transposed.to(at::kCPU, at::kFloat), grams.o);
       grams.down_energy = OutputEnergy(layer.down_transposed.to(at::kCPU, at::kFloat), grams.down);
@@ -473,6 +483,14 @@ absl::StatusOr<UnitScores> ResidentEngine::Importance(const Calibration& calibra
   ESPALIER_RETURN_IF_ERROR(CheckDense("scoring units"));
   return WithoutExceptions("scoring units", [&]() -> absl::StatusOr<UnitScores> {
     return ComputeImportance(model_, calibration, damping, &pool_, control);
+  });
+}
+
+absl::StatusOr<UnitScores> ResidentEngine::BaselineScores(const Calibration& calibration,
+                                                          ScoreKind kind, const Control& control) {
+  ESPALIER_RETURN_IF_ERROR(CheckDense("scoring units"));
+  return WithoutExceptions("scoring units", [&]() -> absl::StatusOr<UnitScores> {
+    return ComputeBaselineScores(model_, calibration, kind, &pool_, control);
   });
 }
 
@@ -575,7 +593,9 @@ absl::Status ResidentEngine::ExportCompact(const Subnet& subnet, const ReformedW
   const Subnet own = StageSubnet(subnet, stage_);
   ESPALIER_RETURN_IF_ERROR(CheckSubnet(own));
   return WithoutExceptions("exporting the subnet", [&]() -> absl::Status {
-    return WriteCompactTensors(folder_, Select(own, reformed), stage_, subnet, dtype, sink,
+    const ModelConfig config =
+        ReformedConfig(folder_.config, reformed != nullptr && reformed->biases);
+    return WriteCompactTensors(folder_, config, Select(own, reformed), stage_, subnet, dtype, sink,
                                control);
   });
 }

@@ -152,12 +152,23 @@ class Engine {
   virtual absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                                 const Control& control = {}) = 0;
 
+  // Unit scores of a baseline (docs/method.md, "Baselines"); `kind` is another than kImportance.
+  // With W the weights of o or down, transposed, and X their inputs over the calibration text:
+  //   kMagnitude    Σ w² over all weights of the unit, the linears before o and down among them
+  //   kWanda        Σ_j ‖X_j‖₂ · Σ_i |W_ij| over the unit's inputs j
+  //   kFluctuation  Σ_j Var(X_j) · ‖W_:,j‖², the variance being that of a sample; of attention
+  //                 Σ_j (Var(X_j) · ‖W_:,j‖²)²
+  // INVALID_ARGUMENT when activations are not finite.
+  virtual absl::StatusOr<UnitScores> BaselineScores(const Calibration& calibration, ScoreKind kind,
+                                                    const Control& control = {}) = 0;
+
   // Orders in which units can go, with the errors of the cuts (docs/method.md, "Ranking").
   virtual absl::StatusOr<Ranking> Rank(const Calibration& calibration, const CutSteps& steps,
                                        const Control& control = {}) = 0;
 
   // New o and down weights for `subnet` (docs/method.md, "Reformation"): closed form
-  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective. Each depends on
+  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective; or, of kBias, the
+  // biases b = W_:,P x̄_P beside the inherited weights ("Baselines"). Each depends on
   // its own module's mask only, and is kept with the calibration for other subnets that share it.
   virtual absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                              const ReformationSpec& options,
@@ -179,6 +190,7 @@ class Engine {
 
   // The bytes of the stage's tensors of the compact model (StageTensors), in their order. `subnet`
   // is the whole model's: what the stages write, one after another, follows the safetensors header.
+  // Those of ReformedConfig, with biases when `reformed` was made by kBias.
   virtual absl::Status ExportCompact(const Subnet& subnet, const ReformedWeights* reformed,
                                      DType dtype, const ByteSink& sink,
                                      const Control& control = {}) = 0;

@@ -18,6 +18,13 @@ at::Tensor Rows(const at::Tensor& matrix, const at::Tensor& index) {
   return matrix.index_select(0, index);
 }
 
+// The inputs, of `inputs`, that are not kept.
+at::Tensor GoneIndex(int64_t inputs, const at::Tensor& kept_index) {
+  at::Tensor is_gone = at::ones({inputs}, at::kBool);
+  is_gone.index_fill_(0, kept_index, false);
+  return is_gone.nonzero().squeeze(1);
+}
+
 // Minimises ‖W X − W' X_S‖² + λ ‖W' − W_S‖² over W' = W_S + Δ: with P the inputs that went,
 // Δᵀ = (H_SS + λI)⁻¹ H_SP W_Pᵀ.
 // At λ = 0, W' is W H_{:,S} H_SS⁻¹. The ridge pulls towards the inherited weights instead of
@@ -93,9 +100,7 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
   const at::Tensor w = weights.to(at::kDouble);
   const at::Tensor h = gram.to(at::kDouble);
   const at::Tensor kept_index = at::tensor(kept, at::kLong);
-  at::Tensor is_gone = at::ones({w.size(0)}, at::kBool);
-  is_gone.index_fill_(0, kept_index, false);
-  const at::Tensor gone_index = is_gone.nonzero().squeeze(1);
+  const at::Tensor gone_index = GoneIndex(w.size(0), kept_index);
   const double total = std::max(energy, std::numeric_limits<double>::min());
 
   const at::Tensor inherited = Rows(w, kept_index);
@@ -121,6 +126,20 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
   return result;
 }
 
+ReformedLinear CompensatingBias(const at::Tensor& weights, const at::Tensor& gram,
+                                const at::Tensor& sum, int64_t positions,
+                                const std::vector<int64_t>& kept, double energy) {
+  const at::Tensor gone_index = GoneIndex(weights.size(0), at::tensor(kept, at::kLong));
+  const at::Tensor gone = Rows(weights.to(at::kDouble), gone_index);
+  const at::Tensor gone_gram = Rows(gram.to(at::kDouble), gone_index).index_select(1, gone_index);
+  const auto n = static_cast<double>(positions);
+  const at::Tensor bias = at::mv(gone.t(), sum.index_select(0, gone_index)) / n;
+  const double total = std::max(energy, std::numeric_limits<double>::min());
+  const double before = OutputEnergy(gone, gone_gram);
+  const double after = before - n * bias.square().sum().item<double>();
+  return {bias.to(at::kFloat), before / total, std::max(after, 0.0) / total};
+}
+
 namespace {
 
 // The linears whose inputs `subnet` cuts.
@@ -134,6 +153,12 @@ std::vector<Linear> CutLinears(const ResidentModel& model, const Subnet& subnet)
     if (mask.HasMlp() && mask.mlp != dense.mlp) linears.push_back({layer, true});
   }
   return linears;
+}
+
+// Where a reformation's result for the linear belongs.
+at::Tensor& PlaceOf(const Linear& linear, bool bias, LayerWeights* weights) {
+  if (linear.mlp) return bias ? weights->down_bias : weights->down_transposed;
+  return bias ? weights->o_bias : weights->o_transposed;
 }
 
 // Everything that a repaired module follows from, beside the model and the calibration.
@@ -154,6 +179,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
                                                const Control& control) {
   auto weights = std::make_shared<ReformedWeights>();
   weights->layers.resize(model.layers.size());
+  weights->biases = options.method == ReformationMethod::kBias;
   if (options.method == ReformationMethod::kNone) return Reformation{std::move(weights), {}};
   const std::vector<Linear> linears = CutLinears(model, subnet);
   const auto count = static_cast<int64_t>(linears.size());
@@ -179,10 +205,14 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
         SelectLayer(subnet.layers[i], model.subnet.layers[i], model.config);
     const at::Tensor& dense = mlp ? layer.down_transposed : layer.o_transposed;
     const LayerGrams& grams = calibration.layers[i];
+    const at::Tensor& gram = mlp ? grams.down : grams.o;
+    const std::vector<int64_t>& kept = mlp ? selection.channels : selection.query_rows;
+    const double energy = mlp ? grams.down_energy : grams.o_energy;
     absl::StatusOr<ReformedLinear> solved =
-        ReformLinear(dense.to(at::kCPU), mlp ? grams.down : grams.o,
-                     mlp ? selection.channels : selection.query_rows, options,
-                     mlp ? grams.down_energy : grams.o_energy);
+        weights->biases
+            ? CompensatingBias(dense.to(at::kCPU), gram, mlp ? grams.down_sum : grams.o_sum,
+                               calibration.positions, kept, energy)
+            : ReformLinear(dense.to(at::kCPU), gram, kept, options, energy);
     if (solved.ok()) {
       repaired[item] = {solved->weights.to(model.device), solved->before, solved->after};
     } else {
@@ -201,8 +231,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
                                                               mlp ? " down_proj: " : " o_proj: ",
                                                               statuses[item].message()));
     }
-    LayerWeights& layer = weights->layers[i];
-    (mlp ? layer.down_transposed : layer.o_transposed) = repaired[item].weights;
+    PlaceOf(linears[item], weights->biases, &weights->layers[i]) = repaired[item].weights;
     errors.push_back({model.first_layer + i, mlp, repaired[item].before, repaired[item].after});
   }
   for (const int64_t item : missing) calibration.repairs.Insert(keys[item], repaired[item]);

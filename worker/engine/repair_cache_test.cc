@@ -48,6 +48,8 @@ TEST(RepairCacheTest, WhatMemoryHasNoRoomForComesBackFromDisk) {
     EXPECT_EQ(found->after, 0.5);
   }
   EXPECT_TRUE(at::equal(cache.Find("large")->weights, Numbers(90, 7)));
+  cache.Insert("bias", {Numbers(30, 5).flatten(), 0, 0});
+  EXPECT_TRUE(at::equal(cache.Find("bias")->weights, Numbers(30, 5).flatten()));
   EXPECT_EQ(cache.bytes(), 800);
   EXPECT_TRUE(cache.spill()->status().ok()) << cache.spill()->status();
 }

@@ -94,8 +94,7 @@ void RepairSpill::Write(const std::string& key, const RepairedModule& module) {
   }
   index_[key] = {.offset = end_,
                  .bytes = bytes,
-                 .rows = weights.size(0),
-                 .columns = weights.size(1),
+                 .shape = weights.sizes().vec(),
                  .device = module.weights.device(),
                  .before = module.before,
                  .after = module.after};
@@ -108,7 +107,7 @@ std::optional<RepairedModule> RepairSpill::Read(const std::string& key) {
   const auto found = index_.find(key);
   if (found == index_.end()) return std::nullopt;
   const Entry& entry = found->second;
-  at::Tensor weights = at::empty({entry.rows, entry.columns}, at::kFloat);
+  at::Tensor weights = at::empty(entry.shape, at::kFloat);
   if (!Whole(pread, file_, static_cast<char*>(weights.mutable_data_ptr()), entry.bytes,
              entry.offset)) {
     Fail("read");

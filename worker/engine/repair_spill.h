@@ -16,13 +16,14 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 
 namespace espalier {
 
 struct RepairedModule {
-  at::Tensor weights;  // [kept inputs, out] float32
+  at::Tensor weights;  // [kept inputs, out], or a bias [out]; float32
   double before = 0;   // relative errors (ReformationError)
   double after = 0;
 };
@@ -51,8 +52,7 @@ class RepairSpill {
   struct Entry {
     int64_t offset = 0;
     int64_t bytes = 0;
-    int64_t rows = 0;
-    int64_t columns = 0;
+    std::vector<int64_t> shape;
     at::Device device{at::kCPU};
     double before = 0;
     double after = 0;

@@ -1,7 +1,6 @@
 #include "worker/engine/resident_model.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ATen.h>
 
 #include <string>
 
@@ -33,6 +32,19 @@ class Loader {
   }
   absl::StatusOr<at::Tensor> Transposed(const std::string& name, int64_t rows, int64_t columns) {
     return Load(name, {rows, columns}, type_, /*transposed=*/true);
+  }
+  absl::StatusOr<at::Tensor> Bias(const std::string& linear) {
+    return Load(linear + ".bias", {folder_.config.hidden_size}, at::kFloat, /*transposed=*/false);
+  }
+  // UNIMPLEMENTED unless the linear's bias, of `rows` values, is zero.
+  absl::Status CheckNoBias(const std::string& linear, int64_t rows) {
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor bias,
+                              Load(linear + ".bias", {rows}, at::kFloat, /*transposed=*/false));
+    if (!bias.any().item<bool>()) return absl::OkStatus();
+    return absl::UnimplementedError(
+        absl::StrCat(folder_.path.string(), ": ", linear,
+                     ".bias is not zero, which Espalier cannot compute: only o_proj and down_proj "
+                     "may have a bias"));
   }
   absl::StatusOr<at::Tensor> Norm(const std::string& name) {
     return Load(name, {folder_.config.hidden_size}, at::kFloat, /*transposed=*/false);
@@ -67,6 +79,11 @@ absl::Status LoadAttention(Loader* loader, const std::string& prefix, const Laye
   ESPALIER_ASSIGN_OR_RETURN(layer->v, loader->Matrix(attention + "v_proj.weight", keys, d));
   ESPALIER_ASSIGN_OR_RETURN(layer->o_transposed,
                             loader->Transposed(attention + "o_proj.weight", d, queries));
+  if (!config.attention_bias) return absl::OkStatus();
+  ESPALIER_RETURN_IF_ERROR(loader->CheckNoBias(attention + "q_proj", queries));
+  ESPALIER_RETURN_IF_ERROR(loader->CheckNoBias(attention + "k_proj", keys));
+  ESPALIER_RETURN_IF_ERROR(loader->CheckNoBias(attention + "v_proj", keys));
+  ESPALIER_ASSIGN_OR_RETURN(layer->o_bias, loader->Bias(attention + "o_proj"));
   return absl::OkStatus();
 }
 
@@ -80,6 +97,10 @@ absl::Status LoadMlp(Loader* loader, const std::string& prefix, int64_t channels
   ESPALIER_ASSIGN_OR_RETURN(layer->up, loader->Matrix(prefix + "mlp.up_proj.weight", channels, d));
   ESPALIER_ASSIGN_OR_RETURN(layer->down_transposed,
                             loader->Transposed(prefix + "mlp.down_proj.weight", d, channels));
+  if (!config.mlp_bias) return absl::OkStatus();
+  ESPALIER_RETURN_IF_ERROR(loader->CheckNoBias(prefix + "mlp.gate_proj", channels));
+  ESPALIER_RETURN_IF_ERROR(loader->CheckNoBias(prefix + "mlp.up_proj", channels));
+  ESPALIER_ASSIGN_OR_RETURN(layer->down_bias, loader->Bias(prefix + "mlp.down_proj"));
   return absl::OkStatus();
 }
 
@@ -135,7 +156,7 @@ int64_t ResidentModel::bytes() const {
   for (const ResidentLayer& layer : layers) {
     for (const at::Tensor* tensor :
          {&layer.attention_norm, &layer.q, &layer.k, &layer.v, &layer.o_transposed, &layer.mlp_norm,
-          &layer.gate, &layer.up, &layer.down_transposed}) {
+          &layer.gate, &layer.up, &layer.down_transposed, &layer.o_bias, &layer.down_bias}) {
       add(*tensor);
     }
   }

@@ -17,17 +17,20 @@ namespace espalier {
 
 // Row-major, in the engine's precision; norms in float32. Shapes are those of the resident subnet:
 // dense, or a compact folder's. Undefined tensors belong to absent modules. o and down are stored
-// transposed, so that omitting inputs of any linear is a gather of whole rows.
+// transposed, so that omitting inputs of any linear is a gather of whole rows. Biases are float32;
+// undefined: none.
 struct ResidentLayer {
   at::Tensor attention_norm;   // [d]
   at::Tensor q;                // [query rows, d]
   at::Tensor k;                // [key/value rows, d]
   at::Tensor v;                // [key/value rows, d]
   at::Tensor o_transposed;     // [query rows, d]
+  at::Tensor o_bias;           // [d]
   at::Tensor mlp_norm;         // [d]
   at::Tensor gate;             // [f', d]
   at::Tensor up;               // [f', d]
   at::Tensor down_transposed;  // [f', d]
+  at::Tensor down_bias;        // [d]
 };
 
 struct ResidentModel {

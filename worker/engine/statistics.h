@@ -17,19 +17,24 @@
 
 namespace espalier {
 
-// Gram matrices H = Σ x xᵀ of one layer's inputs, float32, in host memory.
+// Gram matrices H = Σ x xᵀ of one layer's inputs, float32, in host memory. The sums run over the
+// calibration's positions.
 struct LayerGrams {
-  at::Tensor qkv;       // [d, d]
-  at::Tensor o;         // [H·h, H·h]
-  at::Tensor gate_up;   // [d, d]
-  at::Tensor down;      // [f, f]
-  double o_energy = 0;  // OutputEnergy of o and down
+  at::Tensor qkv;      // [d, d]
+  at::Tensor o;        // [H·h, H·h]
+  at::Tensor gate_up;  // [d, d]
+  at::Tensor down;     // [f, f]
+  // Σ x, float64.
+  at::Tensor o_sum{};     // [H·h]
+  at::Tensor down_sum{};  // [f]
+  double o_energy = 0;    // OutputEnergy of o and down
   double down_energy = 0;
 };
 
 class Calibration {
  public:
   std::vector<LayerGrams> layers;
+  int64_t positions = 0;  // tokens that the sums are over
   // Of each layer [T', d] float32: the inputs of q, k and v at the first positions of the first
   // sequence, for PairEffects.
   std::vector<at::Tensor> first_inputs;
@@ -47,6 +52,7 @@ class Predictions {
 class ReformedWeights {
  public:
   std::vector<LayerWeights> layers;
+  bool biases = false;  // the reformation gives some
 };
 
 // The factor of a symmetric positive definite matrix. `damping` is what had to be added to its
@@ -64,10 +70,14 @@ absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping
 absl::Status ForModules(const ResidentModel& model, ThreadPool* pool, const Control& control,
                         const std::function<absl::Status(int64_t layer, bool mlp)>& body);
 
-// See Engine::Importance and Engine::Reform. May throw libtorch's exceptions.
+// See Engine::Importance, Engine::BaselineScores and Engine::Reform. May throw libtorch's
+// exceptions.
 absl::StatusOr<UnitScores> ComputeImportance(const ResidentModel& model,
                                              const Calibration& calibration, double damping,
                                              ThreadPool* pool, const Control& control);
+absl::StatusOr<UnitScores> ComputeBaselineScores(const ResidentModel& model,
+                                                 const Calibration& calibration, ScoreKind kind,
+                                                 ThreadPool* pool, const Control& control);
 absl::StatusOr<Ranking> ComputeRanking(const ResidentModel& model, const Calibration& calibration,
                                        const CutSteps& steps, ThreadPool* pool,
                                        const Control& control);
@@ -89,6 +99,14 @@ struct ReformedLinear {
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
                                             const ReformationSpec& options, double energy);
+
+// FLAP's compensation of a linear for the inputs that go (An et al., AAAI 2024, section 3.3): the
+// bias b = Σ_j W_:,j x̄_j over them, [out] float32, as `weights`; it stands for their contribution
+// by its mean. `sum` is Σ x [in] over `positions`; the rest as for ReformLinear. The error falls by
+// positions · ‖b‖².
+ReformedLinear CompensatingBias(const at::Tensor& weights, const at::Tensor& gram,
+                                const at::Tensor& sum, int64_t positions,
+                                const std::vector<int64_t>& kept, double energy);
 
 // ‖W X‖² = tr(W H Wᵀ) of a linear, W given transposed.
 double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram);

@@ -16,6 +16,11 @@ at::Tensor Indices(const std::vector<int64_t>& values, const at::Device& device)
   return at::tensor(values, at::kLong).to(device);
 }
 
+void AddBias(const at::Tensor& replacement, const at::Tensor& resident, at::Tensor* x) {
+  const at::Tensor& bias = replacement.defined() ? replacement : resident;
+  if (bias.defined()) x->add_(bias);
+}
+
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
 }
@@ -134,6 +139,7 @@ void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer
   const at::Tensor o =
       Pick(weights.o_transposed, layer.o_transposed, selection.query_rows, selection.all_attention);
   x->add_(at::mm(output, o).to(at::kFloat));
+  AddBias(weights.o_bias, layer.o_bias, x);
 }
 
 void TensorBackend::RunMlp(const ResidentModel& model, const ResidentLayer& layer,
@@ -150,6 +156,7 @@ void TensorBackend::RunMlp(const ResidentModel& model, const ResidentLayer& laye
   inputs->gate_up = normalised;
   inputs->down = hidden.to(at::kFloat);
   x->add_(at::mm(hidden, pick(weights.down_transposed, layer.down_transposed)).to(at::kFloat));
+  AddBias(weights.down_bias, layer.down_bias, x);
 }
 
 std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model, const at::Tensor& x,

@@ -46,20 +46,27 @@ std::filesystem::path WriteTestModel(const ModelConfig& config, uint64_t seed,
                          {"max_position_embeddings", config.max_position_embeddings},
                          {"rms_norm_eps", config.rms_norm_eps},
                          {"rope_theta", config.rope_theta},
-                         {"tie_word_embeddings", config.tie_word_embeddings}};
+                         {"tie_word_embeddings", config.tie_word_embeddings},
+                         {"attention_bias", config.attention_bias},
+                         {"mlp_bias", config.mlp_bias}};
   std::ofstream(folder / "config.json") << json.dump(2);
 
   const std::vector<TensorSpec> specs =
       ExpectedTensors(config, Subnet::Dense(config), DType::kFloat32);
   std::ofstream file(folder / "model.safetensors", std::ios::binary);
   file << SafetensorsHeader(specs, {});
+  const auto has_bias = [](const std::string& name) {
+    return name.ends_with("o_proj.bias") || name.ends_with("down_proj.bias");
+  };
   for (size_t i = 0; i < specs.size(); ++i) {
     RandomStream random(seed, RandomPurpose::kTest, 0, static_cast<uint32_t>(i));
-    const bool norm = specs[i].shape.size() == 1;
+    const bool bias = specs[i].name.ends_with(".bias");
+    const bool norm = specs[i].shape.size() == 1 && !bias;
     const double spread = norm ? 0.3 : 2.5 / std::sqrt(static_cast<double>(specs[i].shape.back()));
     std::vector<float> values(specs[i].ByteSize() / 4);
     for (float& value : values) {
       value = static_cast<float>((norm ? 1.0 : 0.0) + spread * (2 * random.Uniform() - 1));
+      if (bias && !has_bias(specs[i].name)) value = 0;
     }
     file.write(reinterpret_cast<const char*>(values.data()),
                static_cast<std::streamsize>(values.size() * 4));

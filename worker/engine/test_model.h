@@ -17,6 +17,7 @@ namespace espalier {
 ModelConfig TestConfig(int64_t num_heads, int64_t num_kv_heads, bool tied);
 
 // Writes an HF folder of float32 weights drawn from `seed` under the tests' temporary directory.
+// Biases, where `config` has some, are zero but for those of o and down.
 std::filesystem::path WriteTestModel(const ModelConfig& config, uint64_t seed,
                                      const std::string& name);
 

@@ -47,19 +47,19 @@ class Sender {
 };
 
 // The stage's part of the file; the first one begins with the header.
-absl::Status SendTensors(int stage, const Subnet& subnet, const ReformedWeights* reformed,
-                         const Control& control, LoadedModel* model, Sender* sender) {
+absl::Status SendTensors(int stage, const Subnet& subnet, const ModelConfig& config,
+                         const ReformedWeights* reformed, const Control& control,
+                         LoadedModel* model, Sender* sender) {
   const Engine& engine = model->engine();
   int64_t missing = 0;
-  for (const TensorSpec& tensor :
-       StageTensors(engine.config(), subnet, model->dtype(), engine.stage())) {
+  for (const TensorSpec& tensor : StageTensors(config, subnet, model->dtype(), engine.stage())) {
     missing += tensor.ByteSize();
   }
 
   ESPALIER_ASSIGN_OR_RETURN(const auto writer,
                             sender->Create(absl::StrCat("model.safetensors.part-", stage)));
   if (HoldsEmbedding(engine.stage())) {
-    const std::vector<TensorSpec> all = ExpectedTensors(engine.config(), subnet, model->dtype());
+    const std::vector<TensorSpec> all = ExpectedTensors(config, subnet, model->dtype());
     // transformers refuses a file whose metadata does not name the framework.
     ESPALIER_RETURN_IF_ERROR(
         sender->Append(writer.get(), SafetensorsHeader(all, {{"format", "pt"}})));
@@ -80,19 +80,19 @@ absl::Status SendTensors(int stage, const Subnet& subnet, const ReformedWeights*
 }  // namespace
 
 absl::StatusOr<int64_t> ExportModel(const v1::Task& task, int stage, const Subnet& subnet,
-                                    const ReformedWeights* reformed, double begin,
-                                    LoadedModel* model, ArtifactSink* sink, TaskControl* control) {
+                                    const ModelConfig& config, const ReformedWeights* reformed,
+                                    double begin, LoadedModel* model, ArtifactSink* sink,
+                                    TaskControl* control) {
   control->SetActivity("exporting the subnet");
   Sender sender(task, sink, control);
   ESPALIER_RETURN_IF_ERROR(
-      SendTensors(stage, subnet, reformed, control->Part(begin, 1), model, &sender));
+      SendTensors(stage, subnet, config, reformed, control->Part(begin, 1), model, &sender));
   if (!HoldsEmbedding(model->engine().stage())) return sender.bytes();
   ESPALIER_ASSIGN_OR_RETURN(const std::string dense_config,
                             ReadFile(model->path() / "config.json"));
-  ESPALIER_ASSIGN_OR_RETURN(
-      const std::string config,
-      CompactConfigJson(dense_config, model->engine().config(), subnet, model->dtype()));
-  ESPALIER_RETURN_IF_ERROR(sender.SendFile("config.json", config));
+  ESPALIER_ASSIGN_OR_RETURN(const std::string json,
+                            CompactConfigJson(dense_config, config, subnet, model->dtype()));
+  ESPALIER_RETURN_IF_ERROR(sender.SendFile("config.json", json));
   for (const std::string& name : TokenizerFiles(model->path())) {
     ESPALIER_ASSIGN_OR_RETURN(const std::string contents, ReadFile(model->path() / name));
     ESPALIER_RETURN_IF_ERROR(sender.SendFile(name, contents));

@@ -16,11 +16,12 @@ namespace espalier {
 
 // Sends the stage's part of compact/model.safetensors, in the type of the dense model's tensors;
 // the first stage also compact/config.json and the tokenizer's files. `subnet` is the whole
-// model's, `stage` the stage's number, `begin` how much of the task is already done. Returns the
-// bytes sent.
+// model's, `stage` the stage's number, `config` that of the reformed model (ReformedConfig),
+// `begin` how much of the task is already done. Returns the bytes sent.
 absl::StatusOr<int64_t> ExportModel(const v1::Task& task, int stage, const Subnet& subnet,
-                                    const ReformedWeights* reformed, double begin,
-                                    LoadedModel* model, ArtifactSink* sink, TaskControl* control);
+                                    const ModelConfig& config, const ReformedWeights* reformed,
+                                    double begin, LoadedModel* model, ArtifactSink* sink,
+                                    TaskControl* control);
 
 }  // namespace espalier
 

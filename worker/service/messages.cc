@@ -62,10 +62,12 @@ absl::StatusOr<ReformationSpec> ReformationFromMessage(const v1::ReformationOpti
     spec.method = ReformationMethod::kAdmm;
   } else if (message.method() == "progressive") {
     spec.method = ReformationMethod::kProgressive;
+  } else if (message.method() == "bias") {
+    spec.method = ReformationMethod::kBias;
   } else {
     return absl::InvalidArgumentError(
         absl::StrCat("reformation method '", message.method(),
-                     "' is none of none, closed_form, admm, progressive"));
+                     "' is none of none, closed_form, admm, progressive, bias"));
   }
   spec.damping = message.damping();
   spec.rho = message.rho();

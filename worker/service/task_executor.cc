@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/model_folder.h"
 #include "common/status_macros.h"
 #include "proto/statistics_messages.h"
 #include "worker/service/export_model.h"
@@ -86,6 +87,7 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
                                      LoadedModel* model, TaskControl* control,
                                      v1::TaskResult* result) {
   ESPALIER_ASSIGN_OR_RETURN(const auto sequences, options_.data_sets->Get(task.data_set()));
+  ESPALIER_ASSIGN_OR_RETURN(const ScoreKind kind, ScoreKindFromMessage(task.scores()));
   control->SetActivity(absl::StrCat("calibrating on ", sequences->count(), " sequences"));
   std::shared_ptr<const TokenSequences> to_predict;
   if (!task.predictions().empty()) {
@@ -101,9 +103,12 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
       ESPALIER_RETURN_IF_ERROR(
           model->Predict(*to_predict, control->Part(0.6, 0.8), pipeline.Call(1)).status());
     }
-    control->SetActivity("computing importance");
+    control->SetActivity("scoring units");
     ESPALIER_ASSIGN_OR_RETURN(
-        scores, model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 0.9)));
+        scores,
+        kind == ScoreKind::kImportance
+            ? model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 0.9))
+            : model->engine().BaselineScores(*calibration, kind, control->Part(0.8, 0.9)));
     if (task.channel_step() > 0) {
       control->SetActivity("ranking units");
       const CutSteps steps{.channels = task.channel_step(), .pairs = task.pair_step()};
@@ -172,11 +177,12 @@ absl::Status TaskExecutor::Export(const v1::Task& task, const Pipeline& pipeline
                                     task.export_().reformation(), 0.5, pipeline, model, control));
   result->set_preparation_seconds(candidate.seconds);
   const int stage = pipeline.transport == nullptr ? 0 : pipeline.transport->rank();
+  const ModelConfig config = ReformedConfig(engine.config(), candidate.biases);
   int64_t bytes = 0;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(
-        bytes, ExportModel(task, stage, whole, candidate.reformation.weights.get(), candidate.begin,
-                           model, options_.artifacts, control));
+        bytes, ExportModel(task, stage, whole, config, candidate.reformation.weights.get(),
+                           candidate.begin, model, options_.artifacts, control));
     return absl::OkStatus();
   }));
   result->mutable_export_()->set_bytes(bytes);
@@ -190,6 +196,7 @@ absl::StatusOr<TaskExecutor::Candidate> TaskExecutor::Prepare(
   candidate.subnet = std::move(subnet);
   ESPALIER_ASSIGN_OR_RETURN(const ReformationSpec spec, ReformationFromMessage(reformation));
   if (spec.method == ReformationMethod::kNone) return candidate;
+  candidate.biases = spec.method == ReformationMethod::kBias;
   ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
                             options_.data_sets->Get(reformation.calibration()));
   ESPALIER_ASSIGN_OR_RETURN(

@@ -48,6 +48,7 @@ class TaskExecutor {
   struct Candidate {
     Subnet subnet;            // of the stage
     Reformation reformation;  // weights are null without reformation
+    bool biases = false;      // the reformation gives some
     double begin = 0;         // share of the task that preparing it took
     double seconds = 0;       // and how long
   };

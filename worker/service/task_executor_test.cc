@@ -163,6 +163,21 @@ TEST_F(TaskExecutorTest, CalibrateReportsUnitScores) {
   }
 }
 
+TEST_F(TaskExecutorTest, CalibrateComputesTheScoresThatAreAskedFor) {
+  v1::Task task = MakeTask();
+  task.mutable_calibrate()->set_data_set(calibration_.hash);
+  task.mutable_calibrate()->set_scores(v1::SCORE_KIND_FLUCTUATION);
+  const v1::TaskResult result = Execute(task);
+  ASSERT_FALSE(result.has_error()) << result.error().message();
+  const auto engine = FakeEngineLoader(fake_)(folder_ / "model", {});
+  const auto expected = (*engine)->BaselineScores(**(*engine)->Calibrate(calibration_, {}),
+                                                  ScoreKind::kFluctuation, {});
+  EXPECT_THAT(result.calibrate().layers(2).mlp(),
+              ::testing::ElementsAreArray(expected->layers[2].mlp));
+  task.mutable_calibrate()->set_scores(static_cast<v1::ScoreKind>(77));
+  EXPECT_EQ(Execute(task).error().code(), Code(absl::StatusCode::kInvalidArgument));
+}
+
 TEST_F(TaskExecutorTest, EvaluatesTheSubnetOnThePartOfTheText) {
   const v1::TaskResult result = Execute(EvaluateTask());
   ASSERT_FALSE(result.has_error()) << result.error().message();

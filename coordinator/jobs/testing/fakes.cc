@@ -195,8 +195,9 @@ WorkerInfo Info(const std::string& name) {
 }
 
 absl::StatusOr<std::unique_ptr<SubnetSearch>> FakeSearchFactory::Create(
-    const ModelConfig& config, const JobSpec& spec, const UnitScores&,
+    const ModelConfig& config, const JobSpec& spec, const UnitScores& scores,
     const Ranking& ranking) const {
+  if (IsBaseline(spec.method)) return MakeBaselineSearch(config, spec, scores);
   if (spec.method == SearchMethod::kEspalier) return MakeAllocationSearch(config, spec, ranking);
   return std::make_unique<FakeSearch>(config, spec);
 }

@@ -203,9 +203,18 @@ class FakeEngine : public Engine {
 
   absl::StatusOr<UnitScores> Importance(const Calibration& calibration, double damping,
                                         const Control& control) override {
+    return Scores(absl::StrCat(Reveal(calibration).data_set, " ", damping), control);
+  }
+
+  absl::StatusOr<UnitScores> BaselineScores(const Calibration& calibration, ScoreKind kind,
+                                            const Control& control) override {
+    return Scores(absl::StrCat(Reveal(calibration).data_set, " baseline ", static_cast<int>(kind)),
+                  control);
+  }
+
+  absl::StatusOr<UnitScores> Scores(const std::string& prefix, const Control& control) {
     const Call call(this, &FakeEngineControl::Counts::importances, control);
     ESPALIER_RETURN_IF_ERROR(call.status());
-    const std::string prefix = absl::StrCat(Reveal(calibration).data_set, " ", damping);
     UnitScores scores;
     for (int64_t l = 0; l < config_.num_layers; ++l) {
       LayerScores& layer = scores.layers.emplace_back();
