@@ -47,7 +47,7 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       .add_option("--ratio", flags.ratios,
                   "Share of all parameters to keep, e.g. 0.7, or several: 0.9,0.8,0.7")
       ->delimiter(',')
-      ->expected(1)
+      ->allow_extra_args(false)
       ->option_text("R[,R...]")
       ->group("Job");
   command

@@ -20,7 +20,8 @@ using ::testing::HasSubstr;
 class PlanCliTest : public CliTest {
  protected:
   Finished Plan(const std::vector<std::string>& more) const {
-    std::vector<std::string> arguments = {"plan", "--model", model().string(), "--ratio", "0.7"};
+    std::vector<std::string> arguments = {"plan", "--model",  model().string(), "--ratio",
+                                          "0.7",  "--method", "paper"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Espalier(arguments);
   }

@@ -14,8 +14,16 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+JobSpec OfMethod(SearchMethod method, std::vector<double> more_ratios = {}) {
+  JobSpec spec;
+  spec.method = method;
+  spec.more_ratios = std::move(more_ratios);
+  return spec;
+}
+
 PlannedJob Planned(const std::string& type, int64_t devices, int64_t stages = 0,
-                   Precision precision = Precision::kBFloat16, JobSpec spec = {}) {
+                   Precision precision = Precision::kBFloat16,
+                   JobSpec spec = OfMethod(SearchMethod::kPaper)) {
   PlannedJob job;
   job.config = Llama65B();
   spec.model = "llama-65b";
@@ -68,15 +76,9 @@ TEST(PlanReportTest, JsonHasPlainNumbers) {
   EXPECT_NEAR(seconds, json["seconds"].get<double>(), 1e-6 * seconds);
 }
 
-JobSpec OwnMethod(std::vector<double> more_ratios = {}) {
-  JobSpec spec;
-  spec.method = SearchMethod::kEspalier;
-  spec.more_ratios = std::move(more_ratios);
-  return spec;
-}
-
 TEST(PlanReportTest, TheOwnMethodHasItsOwnPhases) {
-  const PlannedJob job = Planned("a100-80g", 16, 8, Precision::kBFloat16, OwnMethod());
+  const PlannedJob job =
+      Planned("a100-80g", 16, 8, Precision::kBFloat16, OfMethod(SearchMethod::kEspalier));
   const std::string report = PlanReport(job);
   EXPECT_THAT(report, HasSubstr("Method   espalier\n"));
   for (const char* phase : {"\npredictions ", "\nrankings ", "\nsensitivities ", "\nsearch ",
@@ -92,7 +94,8 @@ TEST(PlanReportTest, TheOwnMethodHasItsOwnPhases) {
 }
 
 TEST(PlanReportTest, EverySizeIsATarget) {
-  const PlannedJob job = Planned("a100-80g", 16, 8, Precision::kBFloat16, OwnMethod({0.5}));
+  const PlannedJob job =
+      Planned("a100-80g", 16, 8, Precision::kBFloat16, OfMethod(SearchMethod::kEspalier, {0.5}));
   const std::string report = PlanReport(job);
   EXPECT_THAT(report, HasSubstr("Target   70.0% of the parameters: 45,699,962,470;"));
   EXPECT_THAT(report, HasSubstr("Target   50.0% of the parameters: 32,642,830,336;"));

@@ -58,7 +58,8 @@ PhasePlan Sensitivities(const PhasedJob& job, SearchFigures* search) {
   const double layer =
       sequences * (LayerFlops(job.config, length, 1) - cut / of_layer / job.layers());
   const double head = sequences * HeadFlops(job.config, length);
-  const double repair = ProbeRepairFlops(job.config, probes);
+  const bool repairs = spec.repair().method != ReformationMethod::kNone;
+  const double repair = repairs ? ProbeRepairFlops(job.config, probes) : 0;
   search->candidates += candidates;
   search->tokens += candidates * count * length;
   return {"sensitivities",
@@ -126,7 +127,7 @@ PhasePlan Repair(const PhasedJob& job, const JobSpec& size, double least) {
   const auto of_stage = static_cast<double>(job.pace.most_layers());
   const double bytes = of_stage * static_cast<double>(LayerReformedBytes(job.config, share));
   const double kept = static_cast<double>(RepairCacheBytes(job.config, size));
-  const double lost = bytes > kept ? 1 - kept / bytes : 0;
+  const double lost = !job.scratch && bytes > kept ? 1 - kept / bytes : 0;
   const double modules = std::max(2 * job.layers() * lost, least);
   const double on_stage = modules * of_stage / job.layers();
   return {"", modules * layer / 2, job.pace.Host(on_stage * layer / 2, on_stage)};

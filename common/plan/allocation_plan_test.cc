@@ -106,7 +106,7 @@ TEST(AllocationPlanTest, SensitivitiesOneByOne) {
   EXPECT_NEAR(phase.flops / flops, 1, 1e-9);
 }
 
-TEST(AllocationPlanTest, WhereTheCacheHoldsASubnetOnlyNewModulesAreRepaired) {
+TEST(AllocationPlanTest, OnlyNewModulesAreRepaired) {
   const ModelConfig config = SmolLm2Shape();
   const double share = UniformShare(config, 0.8);
   const double layer = LayerReformationFlops(config, share, ReformationSpec());
@@ -124,17 +124,23 @@ TEST(AllocationPlanTest, WhereTheCacheHoldsASubnetOnlyNewModulesAreRepaired) {
   EXPECT_NEAR(Phase(plan, "search").seconds / seconds, 1, 1e-9);
 }
 
-TEST(AllocationPlanTest, WhatTheCacheCannotHoldIsRepairedAgain) {
+TEST(AllocationPlanTest, WithoutScratchWhatTheCacheCannotHoldIsRepairedAgain) {
   const ModelConfig config = Llama7B();
   const double share = UniformShare(config, 0.8);
   const double lost = 1 - static_cast<double>(int64_t{1} << 30) /
                               (32 * static_cast<double>(LayerReformedBytes(config, share)));
   EXPECT_GT(lost, 0.8);
-  const double repair = lost * 32 * LayerReformationFlops(config, share, ReformationSpec());
+  const double subnet = 32 * LayerReformationFlops(config, share, ReformationSpec());
   const double sequence = SequenceFlops(config, 512, share);
-  const double flops =
-      24 * (8 * (sequence + repair) + 3 * (2 * sequence + repair)) + 2 * sequence + repair / lost;
-  EXPECT_NEAR(Phase(PlanOf(config, OwnJob(config), Devices(1)), "search").flops / flops, 1, 1e-9);
+  const auto search = [&](bool scratch) {
+    PlanOptions options = Devices(1);
+    options.scratch = scratch;
+    return Phase(PlanOf(config, OwnJob(config), options), "search").flops;
+  };
+  const double scored = (24 * 14 + 2) * sequence;
+  EXPECT_NEAR(search(false) / (scored + subnet + 24 * 11 * lost * subnet), 1, 1e-9);
+  // With it only new modules are: all of the start, four of each offspring.
+  EXPECT_NEAR(search(true) / (scored + subnet + 24 * 8 * 4 * subnet / 64), 1, 1e-9);
 }
 
 TEST(AllocationPlanTest, ProgressiveReformationGoesFromStageToStage) {

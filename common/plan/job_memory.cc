@@ -38,10 +38,10 @@ class Needs {
  private:
   bool Progressive() const { return spec_.reformation.method == ReformationMethod::kProgressive; }
 
-  // Gram matrices go from a GPU to the host once they are complete.
+  // Gram matrices, which go from a GPU to the host once they are complete, and the inputs that pair
+  // effects are measured on; calibration keeps these for either method.
   int64_t LayerStatistics() const {
-    const int64_t first_inputs = EffectPositions(spec_) * config_.hidden_size * kFloat;
-    return LayerGramBytes(config_) + (allocates_ ? first_inputs : 0);
+    return LayerGramBytes(config_) + EffectPositions(spec_) * config_.hidden_size * kFloat;
   }
 
   int64_t NewWeights() const {

@@ -126,6 +126,7 @@ void Planner::PlanTimes(JobPlan* plan) const {
   const PhasedJob job{.config = config_,
                       .sizes = sizes_,
                       .eval_sequences = options_.eval_sequences,
+                      .scratch = options_.scratch,
                       .pace = Pace(device_, spec_.precision, ranges, plan->replicas)};
   SearchFigures search;
   plan->phases = PhasesOf(job, &search);

@@ -22,6 +22,9 @@ struct PlanOptions {
   int64_t stages = 0;          // 0: the fewest that fit
   int64_t eval_sequences = 0;  // that the held-out text has; 0 when there is none or it is unknown
   int64_t free_disk = 0;       // bytes where the result goes; 0: unknown, not checked
+  // Whether repaired modules that the engine's cache has no room for wait on the worker's disk;
+  // otherwise they are made again.
+  bool scratch = true;
 };
 
 // Bytes on one stage's device. On a GPU `host` bytes are needed beside them in the host's memory;

@@ -23,6 +23,7 @@ struct PhasedJob {
   const ModelConfig& config;
   const std::vector<JobSpec>& sizes;
   int64_t eval_sequences;
+  bool scratch;  // PlanOptions
   Pace pace;
 
   const JobSpec& spec() const { return sizes.front(); }  // for what all sizes share
@@ -46,7 +47,8 @@ std::vector<PhasePlan> PhasesOf(const PhasedJob& job, SearchFigures* search);
 std::vector<PhasePlan> RankingPhases(const PhasedJob& job);
 std::vector<PhasePlan> AllocationPhases(const PhasedJob& job, SearchFigures* search);
 
-// Repairing the modules of a size's subnet that the engine's cache has lost, or `least` of them.
+// Repairing the modules of a size's subnet that were lost because the engine's cache has no room
+// and there is no scratch, or `least` of them.
 PhasePlan Repair(const PhasedJob& job, const JobSpec& size, double least);
 
 }  // namespace espalier
