@@ -1,6 +1,7 @@
 // `espalier plan` as a program.
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/exit_codes.h"
@@ -19,7 +20,8 @@ using ::testing::HasSubstr;
 class PlanCliTest : public CliTest {
  protected:
   Finished Plan(const std::vector<std::string>& more) const {
-    std::vector<std::string> arguments = {"plan", "--model", model().string(), "--ratio", "0.7"};
+    std::vector<std::string> arguments = {"plan", "--model",  model().string(), "--ratio",
+                                          "0.7",  "--method", "paper"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Espalier(arguments);
   }
@@ -74,6 +76,43 @@ TEST_F(PlanCliTest, AGivenRateSetsTheTime) {
     return nlohmann::json::parse(plan.out)["phases"][3]["seconds"].get<double>();
   };
   EXPECT_NEAR(search_seconds("1") / search_seconds("4"), 4, 1e-6);
+}
+
+TEST_F(PlanCliTest, TheOwnMethodIsPlannedAsAnEqual) {
+  const Finished plan = Plan({"--method", "espalier", "--generations", "3", "--json"});
+  ASSERT_EQ(plan.status, kExitOk) << plan.err;
+  const nlohmann::json json = nlohmann::json::parse(plan.out);
+  EXPECT_EQ(json["method"], "espalier");
+  EXPECT_EQ(json["candidates"], 6 * 6 + 1 + 3 * 11);
+  EXPECT_EQ(json["phases"].size(), 9u);
+  double seconds = 0;
+  for (const auto& phase : json["phases"]) {
+    EXPECT_GT(phase["flops"], 0) << phase["name"];
+    seconds += phase["seconds"].get<double>();
+  }
+  EXPECT_NEAR(seconds, json["seconds"].get<double>(), 1e-6 * seconds);
+  EXPECT_EQ(json["runs_today"], true);
+  ExpectNothingLeft();
+}
+
+TEST_F(PlanCliTest, SeveralSizesArePlannedTogether) {
+  for (const auto& [method, candidates] :
+       {std::pair("paper", 3 * 6), std::pair("espalier", 6 * 6 + 3 * (1 + 2 * 11))}) {
+    std::vector<std::string> arguments = {
+        "plan",           "--model",
+        model().string(), "--ratio",
+        "0.8,0.7,0.6",    "--method",
+        method,           "--json",
+        "--generations",  method == std::string("paper") ? "1" : "2"};
+    if (method == std::string("paper")) {
+      arguments.insert(arguments.end(), {"--population", "6"});
+    }
+    const Finished plan = Espalier(arguments);
+    ASSERT_EQ(plan.status, kExitOk) << plan.err;
+    const nlohmann::json json = nlohmann::json::parse(plan.out);
+    EXPECT_EQ(json["sizes"].size(), 3u);
+    EXPECT_EQ(json["candidates"], candidates) << method;
+  }
 }
 
 TEST_F(PlanCliTest, WrongFlagsAreUsageErrors) {

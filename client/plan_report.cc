@@ -29,13 +29,17 @@ std::string Plural(int64_t count, const char* noun) {
 
 std::string Subject(const PlannedJob& job) {
   const JobPlan& plan = job.plan;
-  return absl::StrCat("Model    ", Printable(job.spec.model), ": ",
-                      FormatCount(plan.dense_parameters), " parameters in ",
-                      Plural(job.config.num_layers, "layer"), ", ",
-                      std::string(PrecisionName(job.spec.precision)), "\n", "Target   ",
-                      FormatPercent(job.spec.ratio),
-                      " of the parameters: ", FormatCount(std::llround(plan.target_parameters)),
-                      "; every layer keeps about ", FormatPercent(plan.share), "\n");
+  std::string text =
+      absl::StrCat("Model    ", Printable(job.spec.model), ": ", FormatCount(plan.dense_parameters),
+                   " parameters in ", Plural(job.config.num_layers, "layer"), ", ",
+                   std::string(PrecisionName(job.spec.precision)), "\n", "Method   ",
+                   std::string(SearchMethodName(job.spec.method)), "\n");
+  for (const SizePlan& size : plan.sizes) {
+    absl::StrAppend(&text, "Target   ", FormatPercent(size.ratio),
+                    " of the parameters: ", FormatCount(std::llround(size.parameters)),
+                    "; every layer keeps about ", FormatPercent(size.share), "\n");
+  }
+  return text;
 }
 
 std::string Device(const PlannedJob& job) {
@@ -87,12 +91,14 @@ std::string PhaseTable(const JobPlan& plan) {
 
 std::string Candidates(const PlannedJob& job) {
   const JobPlan& plan = job.plan;
+  const bool several = plan.sizes.size() > 1;
   return absl::StrCat("A candidate takes ", FormatFlops(plan.candidate_flops),
                       " (dense: ", FormatFlops(plan.dense_candidate_flops), ") on ",
-                      Plural(job.spec.search.sequences, "sequence"), " of ",
-                      FormatCount(job.spec.sequence_length), " tokens; ",
-                      FormatCount(plan.candidates), " candidates, ",
-                      FormatRate(plan.candidates_per_hour), " an hour.\n", "The result takes ",
+                      Plural(plan.candidate_sequences, "sequence"), " of ",
+                      FormatCount(plan.candidate_length), " tokens; ", FormatCount(plan.candidates),
+                      " candidates, ", FormatRate(plan.candidates_per_hour), " an hour; ",
+                      FormatCount(plan.candidate_tokens), " candidate tokens.\n",
+                      several ? "The results take " : "The result takes ",
                       FormatBytes(plan.compact_bytes), " (compact) and ",
                       FormatBytes(plan.padded_bytes), " (padded), at two bytes a weight.\n");
 }
@@ -138,6 +144,16 @@ nlohmann::ordered_json StageJson(const StagePlan& stage) {
           {"host_bytes", stage.host},          {"candidate_flops", stage.candidate_flops}};
 }
 
+nlohmann::ordered_json SizesJson(const JobPlan& plan) {
+  auto sizes = nlohmann::ordered_json::array();
+  for (const SizePlan& size : plan.sizes) {
+    sizes.push_back({{"ratio", size.ratio},
+                     {"target_parameters", std::llround(size.parameters)},
+                     {"share", size.share}});
+  }
+  return sizes;
+}
+
 nlohmann::ordered_json DeviceJson(const PlannedJob& job) {
   const DeviceSpec& device = job.options.device;
   return {{"name", device.name},
@@ -161,9 +177,11 @@ nlohmann::ordered_json PlanToJson(const PlannedJob& job) {
   const JobPlan& plan = job.plan;
   nlohmann::ordered_json json = {{"model", job.spec.model},
                                  {"precision", std::string(PrecisionName(job.spec.precision))},
-                                 {"ratio", job.spec.ratio},
+                                 {"method", std::string(SearchMethodName(job.spec.method))},
+                                 {"ratio", plan.sizes.front().ratio},
                                  {"dense_parameters", plan.dense_parameters},
-                                 {"target_parameters", std::llround(plan.target_parameters)},
+                                 {"target_parameters", std::llround(plan.sizes.front().parameters)},
+                                 {"sizes", SizesJson(plan)},
                                  {"device", DeviceJson(job)},
                                  {"replicas", plan.replicas},
                                  {"smallest_stages", plan.smallest_stages},
@@ -172,6 +190,7 @@ nlohmann::ordered_json PlanToJson(const PlannedJob& job) {
                                  {"candidate_flops", plan.candidate_flops},
                                  {"candidate_seconds", plan.candidate_seconds},
                                  {"candidates", plan.candidates},
+                                 {"candidate_tokens", plan.candidate_tokens},
                                  {"candidates_per_hour", plan.candidates_per_hour},
                                  {"phases", nlohmann::ordered_json::array()},
                                  {"seconds", plan.seconds},

@@ -1,6 +1,8 @@
 #include "client/plan_report.h"
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/plan/test_shapes.h"
 #include "gmock/gmock.h"
@@ -12,11 +14,18 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+JobSpec OfMethod(SearchMethod method, std::vector<double> more_ratios = {}) {
+  JobSpec spec;
+  spec.method = method;
+  spec.more_ratios = std::move(more_ratios);
+  return spec;
+}
+
 PlannedJob Planned(const std::string& type, int64_t devices, int64_t stages = 0,
-                   Precision precision = Precision::kBFloat16) {
+                   Precision precision = Precision::kBFloat16,
+                   JobSpec spec = OfMethod(SearchMethod::kPaper)) {
   PlannedJob job;
   job.config = Llama65B();
-  JobSpec spec;
   spec.model = "llama-65b";
   spec.text.path = "text.txt";
   spec.output = "out";
@@ -65,6 +74,39 @@ TEST(PlanReportTest, JsonHasPlainNumbers) {
   double seconds = 0;
   for (const auto& phase : json["phases"]) seconds += phase["seconds"].get<double>();
   EXPECT_NEAR(seconds, json["seconds"].get<double>(), 1e-6 * seconds);
+}
+
+TEST(PlanReportTest, TheOwnMethodHasItsOwnPhases) {
+  const PlannedJob job =
+      Planned("a100-80g", 16, 8, Precision::kBFloat16, OfMethod(SearchMethod::kEspalier));
+  const std::string report = PlanReport(job);
+  EXPECT_THAT(report, HasSubstr("Method   espalier\n"));
+  for (const char* phase : {"\npredictions ", "\nrankings ", "\nsensitivities ", "\nsearch ",
+                            "\nreformation ", "\nevaluation "}) {
+    EXPECT_THAT(report, HasSubstr(phase));
+  }
+  EXPECT_THAT(report, HasSubstr(" on 1 sequence of 512 tokens; "));
+  // 80 layers with 6 probes, the start, 24 rounds of 8 offspring and 3 finalists.
+  EXPECT_THAT(report, HasSubstr("745 candidates, "));
+  // Of 512 tokens each, but twice as many for the start and for finalists.
+  EXPECT_THAT(report, HasSubstr("418,816 candidate tokens.\n"));
+  EXPECT_THAT(PlanReport(Planned("a100-80g", 16, 8)), HasSubstr("Method   paper\n"));
+}
+
+TEST(PlanReportTest, EverySizeIsATarget) {
+  const PlannedJob job =
+      Planned("a100-80g", 16, 8, Precision::kBFloat16, OfMethod(SearchMethod::kEspalier, {0.5}));
+  const std::string report = PlanReport(job);
+  EXPECT_THAT(report, HasSubstr("Target   70.0% of the parameters: 45,699,962,470;"));
+  EXPECT_THAT(report, HasSubstr("Target   50.0% of the parameters: 32,642,830,336;"));
+  EXPECT_THAT(report, HasSubstr("The results take "));
+  const nlohmann::ordered_json json = PlanToJson(job);
+  EXPECT_EQ(json["method"], "espalier");
+  ASSERT_EQ(json["sizes"].size(), 2u);
+  EXPECT_EQ(json["sizes"][1]["ratio"], 0.5);
+  EXPECT_EQ(json["sizes"][1]["target_parameters"], 32642830336);
+  EXPECT_EQ(json["candidates"], 480 + 2 * (1 + 24 * 11));
+  EXPECT_EQ(json["candidate_tokens"], 512 * (480 + 2 * (2 + 24 * (8 + 3 * 2))));
 }
 
 }  // namespace

@@ -1,21 +1,25 @@
 #include "common/plan/job_plan.h"
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/plan/job_memory.h"
 #include "common/plan/model_cost.h"
-#include "common/plan/working_memory.h"
 #include "common/status_macros.h"
 #include "common/subnet.h"
 
 namespace espalier {
 namespace {
 
-// The program with libtorch, and what the allocator keeps of memory that was given back: measured
-// with SmolLM2-135M on two threads, 270 MiB above what the engine accounts for.
-constexpr int64_t kProcessBytes = int64_t{320} << 20;
 constexpr int64_t kExportBytes = 2;  // a weight, as in most dense models' files
+
+int64_t CandidateSequences(const JobSpec& spec) {
+  return spec.method == SearchMethod::kPaper
+             ? spec.search.sequences
+             : std::min(spec.allocation.sequences, spec.allocation.offspring_sequences);
+}
 
 class Planner {
  public:
@@ -24,7 +28,12 @@ class Planner {
         spec_(spec),
         options_(options),
         device_(options.device),
-        share_(UniformShare(config, spec.ratio)) {}
+        sizes_(TargetSpecs(spec)),
+        memory_(MemoryOf(config, spec, options.device)),
+        sequences_(CandidateSequences(spec)),
+        length_(spec.search_sequence_length()) {
+    for (const JobSpec& size : sizes_) share_ = std::max(share_, UniformShare(config, size.ratio));
+  }
 
   absl::StatusOr<JobPlan> Plan();
 
@@ -36,55 +45,39 @@ class Planner {
   int64_t SmallestStages() const;
   absl::Status Divide(JobPlan* plan) const;
   StagePlan Stage(const StageRange& range, int64_t stages) const;
-  int64_t LayerStatistics() const;
-  int64_t Working() const;
   void PlanTimes(JobPlan* plan) const;
-  double EvaluationFlops() const;
+  void PlanResult(JobPlan* plan) const;
 
-  // One sequence through the whole model.
-  double SequenceFlops(double share) const {
-    return static_cast<double>(config_.num_layers) *
-               LayerFlops(config_, spec_.sequence_length, share) +
-           HeadFlops(config_, spec_.sequence_length);
+  double CandidateFlops(double share) const {
+    return static_cast<double>(sequences_) *
+           (static_cast<double>(config_.num_layers) * LayerFlops(config_, length_, share) +
+            HeadFlops(config_, length_));
   }
 
   const ModelConfig& config_;
   const JobSpec& spec_;
   const PlanOptions& options_;
   const DeviceSpec& device_;
-  const double share_;
+  const std::vector<JobSpec> sizes_;
+  const JobMemory memory_;
+  const int64_t sequences_;  // of a candidate
+  const int64_t length_;
+  double share_ = 0;  // of the largest size
 };
 
-int64_t Planner::LayerStatistics() const {
-  // A GPU's Gram matrices go to the host before the first weights are reformed.
-  return LayerGramBytes(config_) + (device_.gpu ? 0 : LayerReformedBytes(config_, share_));
-}
-
-int64_t Planner::Working() const {
-  const auto evaluating = [&](bool observed) {
-    return ScratchBytes(config_, spec_.precision) +
-           ActivationBytes(config_, spec_.precision, device_, spec_.sequence_length, observed);
-  };
-  const int64_t forward = std::max(evaluating(false), evaluating(true));
-  if (device_.gpu) return forward;
-  return kProcessBytes +
-         std::max({forward, ImportanceWorkspace(config_, device_.threads),
-                   ReformationWorkspace(config_, share_, spec_.reformation, device_.threads)});
-}
-
 StageProblem Planner::Problem(int64_t stages) const {
-  const auto sequences = static_cast<double>(spec_.search.sequences);
+  const auto sequences = static_cast<double>(sequences_);
   StageProblem problem;
   problem.layers.assign(config_.num_layers,
-                        {.bytes = LayerBytes(config_, spec_.precision) + LayerStatistics(),
-                         .work = sequences * LayerFlops(config_, spec_.sequence_length, share_)});
+                        {.bytes = LayerBytes(config_, spec_.precision) + memory_.layer,
+                         .work = sequences * LayerFlops(config_, length_, share_)});
   const int64_t embedding = EmbeddingBytes(config_, spec_.precision);
   problem.head.bytes = embedding;
   // A tied head is the embedding, unless it stands on another device.
   const bool shared = config_.tie_word_embeddings && stages == 1;
-  problem.tail.bytes = FinalNormBytes(config_) + (shared ? 0 : embedding);
-  problem.tail.work = sequences * HeadFlops(config_, spec_.sequence_length);
-  problem.every.bytes = Working();
+  problem.tail.bytes = FinalNormBytes(config_) + memory_.tail + (shared ? 0 : embedding);
+  problem.tail.work = sequences * HeadFlops(config_, length_);
+  problem.every.bytes = memory_.stage + memory_.working;
   return problem;
 }
 
@@ -99,16 +92,12 @@ StagePlan Planner::Stage(const StageRange& range, int64_t stages) const {
   const StageLoad load = LoadOf(Problem(stages), range);
   StagePlan stage;
   stage.layers = range;
-  stage.statistics = range.count * LayerStatistics();
-  stage.working = Working();
+  stage.statistics =
+      range.count * memory_.layer + memory_.stage + (HoldsHead(range, config_) ? memory_.tail : 0);
+  stage.working = memory_.working;
   stage.weights = load.bytes - stage.statistics - stage.working;
   stage.candidate_flops = load.work;
-  if (device_.gpu) {
-    stage.host =
-        range.count * LayerGramBytes(config_) +
-        std::max(ImportanceWorkspace(config_, device_.threads),
-                 ReformationWorkspace(config_, share_, spec_.reformation, device_.threads));
-  }
+  if (device_.gpu) stage.host = range.count * memory_.host_layer + memory_.host;
   return stage;
 }
 
@@ -131,75 +120,47 @@ absl::Status Planner::Divide(JobPlan* plan) const {
   return absl::OkStatus();
 }
 
-// What the phases REFORM and EVALUATE score (coordinator/jobs/closing_table.cc).
-double Planner::EvaluationFlops() const {
-  const auto search = static_cast<double>(spec_.search.sequences);
-  const auto eval = static_cast<double>(options_.eval_sequences);
-  const bool reforms = spec_.reformation.method != ReformationMethod::kNone;
-  const bool held_out = !spec_.eval_text.path.empty();
-  const double reformed = reforms ? search + (held_out ? eval : 0) : 0;
-  const double subnets = 2 * (held_out ? eval : search);
-  const double dense = held_out ? eval + search : search;
-  return (reformed + subnets) * SequenceFlops(share_) + dense * SequenceFlops(1);
+void Planner::PlanTimes(JobPlan* plan) const {
+  std::vector<StageRange> ranges;
+  for (const StagePlan& stage : plan->stages) ranges.push_back(stage.layers);
+  const PhasedJob job{.config = config_,
+                      .sizes = sizes_,
+                      .eval_sequences = options_.eval_sequences,
+                      .scratch = options_.scratch,
+                      .pace = Pace(device_, spec_.precision, ranges, plan->replicas)};
+  SearchFigures search;
+  plan->phases = PhasesOf(job, &search);
+  for (const PhasePlan& phase : plan->phases) plan->seconds += phase.seconds;
+  plan->candidates = search.candidates;
+  plan->candidate_tokens = search.tokens;
+  plan->candidate_seconds = search.candidate_seconds;
+  plan->candidates_per_hour = search.candidates_per_hour;
 }
 
-void Planner::PlanTimes(JobPlan* plan) const {
-  const double rate = device_.RateFor(spec_.precision);
-  const auto stages = static_cast<double>(plan->stages.size());
-  const auto replicas = static_cast<double>(std::max<int64_t>(1, plan->replicas));
-  double slowest = 0;  // stage, of one candidate
-  int64_t most_layers = 0;
-  for (const StagePlan& stage : plan->stages) {
-    slowest = std::max(slowest, stage.candidate_flops);
-    most_layers = std::max(most_layers, stage.layers.count);
+void Planner::PlanResult(JobPlan* plan) const {
+  for (const SizePlan& size : plan->sizes) {
+    plan->compact_bytes += static_cast<int64_t>(size.parameters) * kExportBytes;
+    plan->padded_bytes += plan->dense_parameters * kExportBytes;
   }
-  const auto layers = static_cast<double>(config_.num_layers);
-  const double of_layers = static_cast<double>(most_layers) / layers;
-  const double of_candidate = slowest / plan->candidate_flops;
-
-  const auto sequences = static_cast<double>(spec_.calibration_sequences);
-  const int64_t tokens = spec_.calibration_sequences * spec_.sequence_length;
-  const auto population = static_cast<double>(spec_.search.population());
-  const auto generations = static_cast<double>(spec_.search.generations);
-  plan->candidate_seconds = slowest / rate;
-  // A generation ends before the next one begins: devices wait for its last candidates.
-  const double generation_seconds =
-      (std::ceil(population / replicas) + stages - 1) * plan->candidate_seconds;
-  plan->candidates_per_hour = 3600 * population / generation_seconds;
-
-  const auto add = [plan](std::string name, double flops, double seconds) {
-    plan->phases.push_back({std::move(name), flops, seconds});
-    plan->seconds += seconds;
-  };
-  // Calibration and what follows from it are one task each, of one replica.
-  const auto add_layers = [&](std::string name, double of_layer, double at) {
-    add(std::move(name), layers * of_layer, layers * of_layer * of_layers / at);
-  };
-  add_layers("calibration", sequences * LayerFlops(config_, spec_.sequence_length, 1), rate);
-  add_layers("Gram matrices", LayerGramFlops(config_, tokens, device_.gpu), device_.float32_flops);
-  add_layers("importance", LayerImportanceFlops(config_), device_.float64_flops);
-  add("search", generations * population * plan->candidate_flops, generations * generation_seconds);
-  add_layers("reformation", LayerReformationFlops(config_, share_, spec_.reformation),
-             device_.float64_flops);
-  const double evaluation = EvaluationFlops();
-  add("evaluation", evaluation, evaluation * of_candidate / rate / replicas);
+  plan->fits_disk =
+      options_.free_disk == 0 || plan->compact_bytes + plan->padded_bytes <= options_.free_disk;
 }
 
 absl::StatusOr<JobPlan> Planner::Plan() {
   JobPlan plan;
-  plan.share = share_;
   plan.dense_parameters = DenseParameters(config_);
-  plan.target_parameters = spec_.ratio * static_cast<double>(plan.dense_parameters);
+  for (const JobSpec& size : sizes_) {
+    plan.sizes.push_back({.ratio = size.ratio,
+                          .parameters = size.ratio * static_cast<double>(plan.dense_parameters),
+                          .share = UniformShare(config_, size.ratio)});
+  }
   ESPALIER_RETURN_IF_ERROR(Divide(&plan));
-  const auto sequences = static_cast<double>(spec_.search.sequences);
-  plan.dense_candidate_flops = sequences * SequenceFlops(1);
-  plan.candidate_flops = sequences * SequenceFlops(share_);
-  plan.candidates = spec_.search.generations * spec_.search.population();
+  plan.candidate_sequences = sequences_;
+  plan.candidate_length = length_;
+  plan.dense_candidate_flops = CandidateFlops(1);
+  plan.candidate_flops = CandidateFlops(share_);
   PlanTimes(&plan);
-  plan.compact_bytes = static_cast<int64_t>(plan.target_parameters) * kExportBytes;
-  plan.padded_bytes = plan.dense_parameters * kExportBytes;
-  plan.fits_disk =
-      options_.free_disk == 0 || plan.compact_bytes + plan.padded_bytes <= options_.free_disk;
+  PlanResult(&plan);
   return plan;
 }
 
@@ -213,10 +174,11 @@ int64_t JobPlan::LargestStage() const {
 
 absl::StatusOr<JobPlan> PlanJob(const ModelConfig& config, const JobSpec& spec,
                                 const PlanOptions& options) {
-  if (spec.method != SearchMethod::kPaper) {
+  if (IsBaseline(spec.method)) {
     return absl::UnimplementedError(
-        absl::StrCat("what a job of method ", std::string(SearchMethodName(spec.method)),
-                     " costs is not planned yet; plan it with method: paper for the memory"));
+        absl::StrCat("jobs of method ", std::string(SearchMethodName(spec.method)),
+                     " are not planned: they take what one of method paper takes, but for its "
+                     "search; plan that"));
   }
   return Planner(config, spec, options).Plan();
 }

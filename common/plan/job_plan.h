@@ -11,6 +11,7 @@
 #include "common/job_spec.h"
 #include "common/model_config.h"
 #include "common/plan/device_spec.h"
+#include "common/plan/phases.h"
 #include "common/plan/stage_split.h"
 
 namespace espalier {
@@ -21,6 +22,9 @@ struct PlanOptions {
   int64_t stages = 0;          // 0: the fewest that fit
   int64_t eval_sequences = 0;  // that the held-out text has; 0 when there is none or it is unknown
   int64_t free_disk = 0;       // bytes where the result goes; 0: unknown, not checked
+  // Whether repaired modules that the engine's cache has no room for wait on the worker's disk;
+  // otherwise they are made again.
+  bool scratch = true;
 };
 
 // Bytes on one stage's device. On a GPU `host` bytes are needed beside them in the host's memory;
@@ -28,24 +32,23 @@ struct PlanOptions {
 struct StagePlan {
   StageRange layers;
   int64_t weights = 0;
-  int64_t statistics = 0;  // Gram matrices, and on a CPU reformed weights
+  int64_t statistics = 0;  // what is kept: Gram matrices, new weights, predictions
   int64_t working = 0;     // the largest need of any phase for scratch, activations, workspace
   int64_t host = 0;
-  double candidate_flops = 0;  // at the target ratio
+  double candidate_flops = 0;  // at the largest size
 
   int64_t needed() const { return weights + statistics + working; }
 };
 
-struct PhasePlan {
-  std::string name;
-  double flops = 0;
-  double seconds = 0;
+struct SizePlan {
+  double ratio = 0;
+  double parameters = 0;  // ratio · dense
+  double share = 0;       // UniformShare
 };
 
 struct JobPlan {
   int64_t dense_parameters = 0;
-  double target_parameters = 0;
-  double share = 0;  // UniformShare at the target
+  std::vector<SizePlan> sizes;  // as the job has them; the largest decides about the memory
 
   std::vector<StagePlan> stages;
   int64_t replicas = 0;         // sets of stages that the devices make; 0: too few devices
@@ -54,15 +57,19 @@ struct JobPlan {
   bool fits_devices = false;
   bool fits_disk = false;
 
+  // A candidate of the search, for `method: espalier` an offspring, on so many sequences.
+  int64_t candidate_sequences = 0;
+  int64_t candidate_length = 0;
   double dense_candidate_flops = 0;  // one candidate at ratio 1
-  double candidate_flops = 0;        // and at the target
+  double candidate_flops = 0;        // and at the largest size, without repairs
   double candidate_seconds = 0;      // between two candidates that leave one replica
-  int64_t candidates = 0;
+  int64_t candidates = 0;            // of all sizes, and of all kinds
+  int64_t candidate_tokens = 0;
   double candidates_per_hour = 0;  // of all replicas, in the search
   std::vector<PhasePlan> phases;
   double seconds = 0;  // all phases
 
-  int64_t compact_bytes = 0;  // of the result, in two bytes a weight
+  int64_t compact_bytes = 0;  // of the results, in two bytes a weight
   int64_t padded_bytes = 0;
 
   bool fits() const { return fits_memory && fits_devices && fits_disk; }

@@ -19,6 +19,7 @@ constexpr int64_t kGib = int64_t{1} << 30;
 
 JobSpec PaperJob(const ModelConfig& config, Precision precision = Precision::kBFloat16) {
   JobSpec spec;
+  spec.method = SearchMethod::kPaper;
   spec.model = "model";
   spec.text.path = "text.txt";
   spec.output = "out";

@@ -9,24 +9,22 @@ namespace {
 
 constexpr int64_t kFloat32Bytes = 4;
 
-int64_t QueryWidth(const ModelConfig& config) { return config.num_heads * config.head_dim; }
-
 double Square(double n) { return n * n; }
 double Cube(double n) { return n * n * n; }
 
 // A linear [d, n] of whose n inputs `kept` stay. The terms are reformation.cc's products: what the
 // inputs that go gave, the error afterwards, then the method's own.
 double LinearReformationFlops(double n, double d, double kept, const ReformationSpec& spec) {
+  if (spec.method != ReformationMethod::kAdmm) return RepairFlops(n, d, kept);
   const double errors = 2 * n * (n - kept) * d + 2 * Square(kept) * d;
-  if (spec.method == ReformationMethod::kAdmm) {
-    const double inverse = Cube(n);
-    const auto products = static_cast<double>(spec.iterations + 1);
-    return errors + inverse + products * 2 * Square(n) * d;
-  }
-  return errors + Cube(kept) / 3 + 2 * Square(kept) * d;
+  const double inverse = Cube(n);
+  const auto products = static_cast<double>(spec.iterations + 1);
+  return errors + inverse + products * 2 * Square(n) * d;
 }
 
 }  // namespace
+
+int64_t QueryWidth(const ModelConfig& config) { return config.num_heads * config.head_dim; }
 
 int64_t BytesOf(Precision precision) { return precision == Precision::kFloat32 ? 4 : 2; }
 
@@ -70,14 +68,28 @@ int64_t LayerReformedBytes(const ModelConfig& config, double share) {
   return static_cast<int64_t>(share * dense) * kFloat32Bytes;
 }
 
-double LayerFlops(const ModelConfig& config, int64_t length, double share) {
+int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision) {
+  const int64_t d = config.hidden_size;
+  const int64_t outputs = d * (QueryWidth(config) + config.intermediate_size);
+  const int64_t inputs = AttentionParameters(config) + MlpParameters(config) - outputs;
+  return static_cast<int64_t>(share * static_cast<double>(inputs)) * BytesOf(precision) +
+         LayerReformedBytes(config, share);
+}
+
+double AttentionFlops(const ModelConfig& config, int64_t length, double share) {
   const auto tokens = static_cast<double>(length);
-  const auto matrices =
-      static_cast<double>(AttentionParameters(config) + MlpParameters(config)) * share;
   // Each query meets itself and what stands before it, once in Q Kᵀ and once in P V.
   const double meetings = tokens * (tokens + 1) / 2;
-  const double attention = 2 * 2 * meetings * share * static_cast<double>(QueryWidth(config));
-  return 2 * tokens * matrices + attention;
+  return share * (2 * tokens * static_cast<double>(AttentionParameters(config)) +
+                  2 * 2 * meetings * static_cast<double>(QueryWidth(config)));
+}
+
+double MlpFlops(const ModelConfig& config, int64_t length, double share) {
+  return share * 2 * static_cast<double>(length) * static_cast<double>(MlpParameters(config));
+}
+
+double LayerFlops(const ModelConfig& config, int64_t length, double share) {
+  return AttentionFlops(config, length, share) + MlpFlops(config, length, share);
 }
 
 double HeadFlops(const ModelConfig& config, int64_t length) {
@@ -97,6 +109,11 @@ double LayerImportanceFlops(const ModelConfig& config) {
   return 2 * Cube(static_cast<double>(config.hidden_size)) +
          Cube(static_cast<double>(QueryWidth(config))) +
          Cube(static_cast<double>(config.intermediate_size));
+}
+
+double RepairFlops(double inputs, double outputs, double kept) {
+  const double errors = 2 * inputs * (inputs - kept) * outputs + 2 * Square(kept) * outputs;
+  return errors + Cube(kept) / 3 + 2 * Square(kept) * outputs;
 }
 
 double LayerReformationFlops(const ModelConfig& config, double share, const ReformationSpec& spec) {

@@ -13,6 +13,8 @@
 
 namespace espalier {
 
+int64_t QueryWidth(const ModelConfig& config);  // H·h
+
 int64_t BytesOf(Precision precision);  // of one weight
 
 // Parameters of one layer's matrices, without its norms.
@@ -32,8 +34,12 @@ int64_t FinalNormBytes(const ModelConfig& config);
 // and down weights of a subnet, float32.
 int64_t LayerGramBytes(const ModelConfig& config);
 int64_t LayerReformedBytes(const ModelConfig& config, double share);
+// What progressive reformation gives: q, k, v, gate and up too, in `precision`.
+int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision);
 
-// One sequence of `length` tokens through one layer: projections, causal attention, MLP.
+// One sequence of `length` tokens through one layer: projections, causal attention; MLP; both.
+double AttentionFlops(const ModelConfig& config, int64_t length, double share);
+double MlpFlops(const ModelConfig& config, int64_t length, double share);
 double LayerFlops(const ModelConfig& config, int64_t length, double share);
 // Logits of one sequence.
 double HeadFlops(const ModelConfig& config, int64_t length);
@@ -41,6 +47,8 @@ double HeadFlops(const ModelConfig& config, int64_t length);
 double LayerGramFlops(const ModelConfig& config, int64_t rows, bool full);
 // One layer's unit scores: four factorisations and inverses in float64.
 double LayerImportanceFlops(const ModelConfig& config);
+// The closed form of one linear that keeps `kept` of its inputs, float64.
+double RepairFlops(double inputs, double outputs, double kept);
 // One layer's o and down, float64, closed form or ADMM; 0 for no reformation.
 double LayerReformationFlops(const ModelConfig& config, double share, const ReformationSpec& spec);
 

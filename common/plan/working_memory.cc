@@ -7,8 +7,10 @@
 namespace espalier {
 namespace {
 
-// As worker/engine has them (engine.cc, cpu_backend.cc, cpu_loss.cc, tensor_backend.cc).
+// As worker/engine has them (engine.cc, cpu_backend.cc, cpu_loss.cc, tensor_backend.cc,
+// predict_rows.cc).
 constexpr int64_t kRowsPerBatch = 16384;
+constexpr int64_t kPredictionChunk = 4096;
 constexpr int64_t kRowsAtOnce = 4096;
 constexpr int64_t kTileRows = 128;
 constexpr int64_t kVocabularyChunk = 512;
@@ -23,6 +25,8 @@ int64_t WholeSequences(int64_t rows, int64_t length) {
 // Rows and columns are rounded up to blocks of 64 in many places; an eighth covers it for all but
 // the smallest models, whose bytes do not matter.
 int64_t WithPadding(int64_t bytes) { return bytes + bytes / 8 + (int64_t{1} << 20); }
+
+double Square(double n) { return n * n; }
 
 struct Widths {
   int64_t d;
@@ -44,7 +48,7 @@ int64_t CpuActivations(const ModelConfig& config, int64_t length, int threads, b
   const int64_t inputs = observed ? group * (2 * d + query + f) : 0;
   const int64_t tile = kTileRows * (d + std::max(qkv, f + 2 * kTileRows)) + d;
   const int64_t chunks = config.vocab_size / kVocabularyChunk + 1;
-  const int64_t loss = kRowsAtOnce * (d + 2 * chunks + 1);
+  const int64_t loss = kRowsAtOnce * (d + 2 * chunks + 2);
   const int64_t loss_tile = kTileRows * kVocabularyChunk + d + kVocabularyChunk * d;
   return WithPadding((residual + attention + inputs + loss + threads * (tile + loss_tile)) *
                      kFloat);
@@ -99,10 +103,46 @@ int64_t ActivationBytes(const ModelConfig& config, Precision precision, const De
 int64_t ImportanceWorkspace(const ModelConfig& config, int threads) {
   // 2H in float32; as float64; damped; its factor. The inverse takes a place that was left.
   constexpr double kPerEntry = kFloat + 3 * kDouble;
-  const auto n = [](int64_t size) { return static_cast<double>(size) * static_cast<double>(size); };
-  const int64_t wide = std::max(config.hidden_size, config.num_heads * config.head_dim);
-  return AtOnce(kPerEntry * n(config.intermediate_size), kPerEntry * n(wide), config.num_layers,
-                threads);
+  const auto bytes = [](int64_t n) { return kPerEntry * Square(static_cast<double>(n)); };
+  const int64_t wide = std::max(config.hidden_size, QueryWidth(config));
+  return AtOnce(bytes(config.intermediate_size), bytes(wide), config.num_layers, threads);
+}
+
+int64_t EliminationWorkspace(const ModelConfig& config, int threads) {
+  const auto d = static_cast<double>(config.hidden_size);
+  // As float64 the matrix, damped, its factor; beside them the weights, a copy, their output.
+  const auto factorising = [d](double n) { return 3 * kDouble * n * n + 3 * kFloat * n * d; };
+  const auto f = static_cast<double>(config.intermediate_size);
+  const auto wide = static_cast<double>(QueryWidth(config));
+  // Weights and inverse, before pairs go and while; the weights of all pairs, solved, multiplied.
+  const double thinning = 2 * kFloat * wide * wide + 7 * kFloat * wide * d;
+  return AtOnce(std::max(factorising(wide), thinning), factorising(f), config.num_layers, threads);
+}
+
+int64_t EffectWorkspace(const ModelConfig& config, int64_t positions, int threads) {
+  const auto [d, f, query, qkv] = WidthsOf(config);
+  const int64_t r = config.queries_per_group();
+  const int64_t group = r * config.head_dim;
+  const int64_t meetings = positions * positions;
+  const int64_t always = config.num_heads * meetings + meetings +
+                         positions * (d + 3 * qkv + query + (config.num_kv_heads + 1) * d) +
+                         (qkv + query) * d + config.num_kv_heads * group * group;
+  const int64_t of_thread = 2 * r * meetings + 5 * positions * group;
+  return WithPadding((always + threads * of_thread) * kFloat);
+}
+
+int64_t PredictionWorkspace(const ModelConfig& config, const DeviceSpec& device) {
+  const int64_t rows = device.gpu ? kVocabularyChunk : device.threads * kTileRows;
+  const int64_t chunk = std::min(kPredictionChunk, config.vocab_size);
+  // Probabilities and one more while they are summed; normalised rows; a chunk of the head.
+  const int64_t row = 2 * config.vocab_size + chunk + 5 * config.hidden_size;
+  const int64_t heads = device.gpu ? 1 : device.threads;
+  return WithPadding((rows * row + heads * chunk * config.hidden_size) * kFloat);
+}
+
+int64_t PredictionBytes(const ModelConfig& config, const JobSpec& spec) {
+  return spec.search_sequences() * spec.search_sequence_length() * (config.hidden_size + 1) *
+         kFloat;
 }
 
 int64_t ReformationWorkspace(const ModelConfig& config, double share, const ReformationSpec& spec,
@@ -115,6 +155,31 @@ int64_t ReformationWorkspace(const ModelConfig& config, double share, const Refo
   };
   return AtOnce(workspace(config.num_heads * config.head_dim), workspace(config.intermediate_size),
                 config.num_layers, threads);
+}
+
+int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec) {
+  return 2 * spec.calibration_sequences * spec.sequence_length * config.hidden_size * kFloat;
+}
+
+ProgressiveWorkspace ProgressiveWorkspaceOf(const ModelConfig& config, double share,
+                                            const JobSpec& spec) {
+  const auto d = static_cast<double>(config.hidden_size);
+  const int64_t tokens = spec.calibration_sequences * spec.sequence_length;
+  const auto batch =
+      static_cast<double>(std::min(tokens, WholeSequences(kRowsPerBatch, spec.sequence_length)));
+  // As float64 the matrix, damped, its factor; then the factor, a copy, the right side, a solution.
+  const auto solving = [d](double n) {
+    return std::max(3 * kDouble * n * n, 2 * kDouble * n * (n + d) + kFloat * n * d);
+  };
+  const double k =
+      share * static_cast<double>(std::max(QueryWidth(config), config.intermediate_size));
+  // Two Gram matrices and the change; the kept rows of gate or up before and after the map.
+  const double mapping = kFloat * (3 * d * d + 3 * k * d);
+  const double fitting = kFloat * (k * k + 4 * k * d);
+  ProgressiveWorkspace workspace;
+  workspace.device = static_cast<int64_t>(2 * kFloat * batch * d + std::max(mapping, fitting));
+  workspace.host = static_cast<int64_t>(std::max(solving(d), solving(k)));
+  return workspace;
 }
 
 }  // namespace espalier

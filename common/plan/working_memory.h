@@ -25,6 +25,26 @@ int64_t ImportanceWorkspace(const ModelConfig& config, int threads);
 int64_t ReformationWorkspace(const ModelConfig& config, double share, const ReformationSpec& spec,
                              int threads);
 
+// Of rankings: eliminations on the host, as many at once; then what leaving pairs out takes on the
+// device, of one layer.
+int64_t EliminationWorkspace(const ModelConfig& config, int threads);
+int64_t EffectWorkspace(const ModelConfig& config, int64_t positions, int threads);
+
+// The dense model's predictions on the search text, which the last stage keeps, and what making
+// them takes.
+int64_t PredictionBytes(const ModelConfig& config, const JobSpec& spec);
+int64_t PredictionWorkspace(const ModelConfig& config, const DeviceSpec& device);
+
+// Progressive reformation: the residual streams of the calibration text, dense and reformed, and
+// what is held beside them and a layer's activations. On a CPU both parts are one memory.
+int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec);
+struct ProgressiveWorkspace {
+  int64_t device = 0;
+  int64_t host = 0;
+};
+ProgressiveWorkspace ProgressiveWorkspaceOf(const ModelConfig& config, double share,
+                                            const JobSpec& spec);
+
 }  // namespace espalier
 
 #endif  // ESPALIER_COMMON_PLAN_WORKING_MEMORY_H_

@@ -138,11 +138,12 @@ TEST(BrainTest, ABaselineIsAJobOfOneCandidate) {
     });
     const JobView job = harness.Job();
     ASSERT_EQ(job.state, JobState::kSucceeded) << job.error;
-    EXPECT_EQ(job.results.front()->candidates, 1);
-    EXPECT_EQ(job.results.front()->initial.perplexity, job.results.front()->searched.perplexity);
-    EXPECT_EQ(job.results.front()->searched.search_perplexity, job.results.front()->initial.search_perplexity);
-    EXPECT_LE(job.results.front()->searched.ratio, spec.ratio);
-    EXPECT_EQ(job.results.front()->reformed.perplexity < job.results.front()->searched.perplexity, flap);
+    const ResultView& result = *job.results.front();
+    EXPECT_EQ(result.candidates, 1);
+    EXPECT_EQ(result.initial.perplexity, result.searched.perplexity);
+    EXPECT_EQ(result.searched.search_perplexity, result.initial.search_perplexity);
+    EXPECT_LE(result.searched.ratio, spec.ratio);
+    EXPECT_EQ(result.reformed.perplexity < result.searched.perplexity, flap);
     const std::string population = harness.Population();
     EXPECT_EQ(std::count(population.begin(), population.end(), '\n'), 1);
     for (const SendTask& task : seen) {

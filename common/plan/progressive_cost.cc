@@ -1,0 +1,34 @@
+#include "common/plan/progressive_cost.h"
+
+#include "common/plan/model_cost.h"
+
+namespace espalier {
+namespace {
+
+// (gram + λI)⁻¹ right, with gram [n, n] and right [n, m].
+double DampedSolveFlops(double n, double m) { return n * n * n / 3 + 2 * n * n * m; }
+
+}  // namespace
+
+ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, int64_t sequences,
+                                       int64_t length, bool full) {
+  const auto tokens = static_cast<double>(sequences * length);
+  const auto d = static_cast<double>(config.hidden_size);
+  const double triangles = full ? 2 : 1;
+  ProgressiveFlops flops;
+  flops.passes = static_cast<double>(sequences) *
+                 (LayerFlops(config, length, 1) + 2 * LayerFlops(config, length, share));
+  const auto add_module = [&](int64_t inputs, int64_t mapped_rows) {
+    const double k = share * static_cast<double>(inputs);
+    // Σ h hᵀ and Σ (ĥ − h) hᵀ; Σ a aᵀ and Σ a tᵀ with the target t.
+    flops.products += tokens * (triangles * d * d + 2 * d * d + triangles * k * k + 2 * k * d);
+    // W M of the rows that are mapped; gram · W for the right side and for both errors.
+    flops.weights += 2 * share * static_cast<double>(mapped_rows) * d * d + 3 * 2 * k * k * d;
+    flops.solves += DampedSolveFlops(d, d) + DampedSolveFlops(k, d);
+  };
+  add_module(QueryWidth(config), QueryWidth(config) + 2 * config.num_kv_heads * config.head_dim);
+  add_module(config.intermediate_size, 2 * config.intermediate_size);
+  return flops;
+}
+
+}  // namespace espalier

@@ -1,0 +1,28 @@
+// What progressive reformation computes (worker/engine/progressive_reformation.h). docs/plan.md has
+// the formulas.
+#ifndef ESPALIER_COMMON_PLAN_PROGRESSIVE_COST_H_
+#define ESPALIER_COMMON_PLAN_PROGRESSIVE_COST_H_
+
+#include <cstdint>
+
+#include "common/model_config.h"
+
+namespace espalier {
+
+// Operations for one layer of a subnet, without the closed form that comes first.
+struct ProgressiveFlops {
+  double passes = 0;    // the dense layer once, the subnet's twice: in the job's precision
+  double products = 0;  // Gram matrices and cross products over the text: float32
+  double weights = 0;   // maps and errors, of weights alone: float32, on one thread of a CPU
+  double solves = 0;    // float64, on one thread of the host
+
+  double sum() const { return passes + products + weights + solves; }
+};
+
+// `share` as in model_cost.h; `full`: both triangles of Gram matrices are computed (GPUs).
+ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, int64_t sequences,
+                                       int64_t length, bool full);
+
+}  // namespace espalier
+
+#endif  // ESPALIER_COMMON_PLAN_PROGRESSIVE_COST_H_
