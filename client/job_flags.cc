@@ -5,10 +5,13 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/job_spec.h"
 #include "common/status_macros.h"
 #include "common/text_format.h"
@@ -19,6 +22,19 @@ namespace {
 template <typename T>
 void Override(const std::optional<T>& flag, T& value) {
   if (flag) value = *flag;
+}
+
+absl::StatusOr<std::vector<double>> ParseRatios(const std::string& text) {
+  std::vector<double> ratios;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    double ratio = 0;
+    if (!absl::SimpleAtod(part, &ratio)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--ratio ", text, ": \"", part, "\" is no number; give one, or several: 0.9,0.8,0.7"));
+    }
+    ratios.push_back(ratio);
+  }
+  return ratios;
 }
 
 absl::Status FlagError(const char* flag, const absl::Status& status) {
@@ -44,10 +60,8 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
       ->option_text("FORMAT")
       ->group("Job");
   command
-      .add_option("--ratio", flags.ratios,
+      .add_option("--ratio", flags.ratio,
                   "Share of all parameters to keep, e.g. 0.7, or several: 0.9,0.8,0.7")
-      ->delimiter(',')
-      ->allow_extra_args(false)
       ->option_text("R[,R...]")
       ->group("Job");
   command
@@ -121,9 +135,10 @@ absl::Status ApplyJobFlags(const JobFlags& flags, JobSpec& spec) {
   Override(flags.text, spec.text.path);
   Override(flags.eval_text, spec.eval_text.path);
   Override(flags.output, spec.output);
-  if (!flags.ratios.empty()) {
-    spec.ratio = flags.ratios.front();
-    spec.more_ratios.assign(flags.ratios.begin() + 1, flags.ratios.end());
+  if (flags.ratio) {
+    ESPALIER_ASSIGN_OR_RETURN(const std::vector<double> ratios, ParseRatios(*flags.ratio));
+    spec.ratio = ratios.front();
+    spec.more_ratios.assign(ratios.begin() + 1, ratios.end());
   }
   Override(flags.seed, spec.seed);
   Override(flags.stages, spec.stages);

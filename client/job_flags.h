@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "CLI/App.hpp"
 #include "absl/status/status.h"
@@ -25,7 +24,7 @@ struct JobFlags {
   std::optional<std::string> text_format;  // of both texts
   std::optional<std::string> precision;
   std::optional<std::string> output;
-  std::vector<double> ratios;  // of one size or several
+  std::optional<std::string> ratio;  // of one size, or of several with commas between
   std::optional<uint64_t> seed;
   std::optional<int64_t> stages;
   std::optional<int64_t> priority;

@@ -86,6 +86,13 @@ TEST(JobFlagsTest, SeveralRatiosAreSeveralSizes) {
       MakeJobSpec(Parse({"--model=/m", "--text=/t", "--output=/o", "--ratio", "0.9,0.8,0.5"}));
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->ratios(), (std::vector<double>{0.9, 0.8, 0.5}));
+  for (const char* ratio : {"much", "0.9,", "0.9,,0.8", "0.9 0.8"}) {
+    EXPECT_THAT(
+        std::string(MakeJobSpec(Parse({"--model=/m", "--text=/t", "--output=/o", "--ratio", ratio}))
+                        .status()
+                        .message()),
+        HasSubstr(std::string("--ratio ") + ratio));
+  }
 }
 
 TEST(JobFlagsTest, ErrorsNameTheFlagOrTheFile) {

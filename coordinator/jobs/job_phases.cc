@@ -120,6 +120,15 @@ absl::Status JobMachine::AcceptScores(const Step& step, const CalibrateResult& r
   }
   reporter_.AddDone(job_->calibration.count);
   statistics_ = std::move(statistics);
+  // A size that cannot be is better known now than after hours.
+  for (size_t later = size_ + 1; later < targets_.size(); ++later) {
+    const auto search = surroundings_.searches->Create(job_->config, targets_[later],
+                                                       statistics_.scores, statistics_.ranking);
+    if (!search.ok()) {
+      Fail(step, std::string(search.status().message()));
+      return absl::OkStatus();
+    }
+  }
   StartSize(step);
   return absl::OkStatus();
 }

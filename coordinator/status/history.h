@@ -24,7 +24,7 @@ class JobCourse {
 
  private:
   std::vector<HistoryPoint> points_;
-  int64_t size_ = 1;  // whose points these are
+  int64_t size_ = 1;              // whose points these are
   bool last_is_present_ = false;  // the last point only says where the search stands
   std::deque<JobLine> messages_;
 };

@@ -61,6 +61,8 @@ TEST(StatusJsonTest, ARunningJobIsOneRow) {
                                                           {"best_perplexity", 7.25},
                                                           {"ratio", 0.695},
                                                           {"generation", 1},
+                                                          {"size", 1},
+                                                          {"sizes", 1},
                                                           {"waiting_for", "a worker to attach"}}},
                                                         {"error", ""},
                                                         {"created_unix_ms", 1'700'000'001'000},
