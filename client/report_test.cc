@@ -74,7 +74,7 @@ TEST(ClosingReportTest, SeveralSizesHaveARowEach) {
   EXPECT_THAT(
       report,
       StartsWith("size   parameters   ratio  initial  searched  reformed  tokens/s    took\n"
-                 "dense   4,000,000  100.0%                        12.50     1,234        \n"
+                 "dense   4,000,000  100.0%                        12.50     1,234\n"
                  "0.7     2,790,000   69.8%    45.25     31.00     18.75     1,234  1m 30s\n"
                  "0.5     2,000,000   50.0%    45.25     31.00     40.00     1,234  1m 30s\n"));
   EXPECT_THAT(report, HasSubstr("Took 3m 00s, 10,002 candidates scored."));

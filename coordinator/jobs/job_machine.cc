@@ -169,7 +169,7 @@ bool JobMachine::MayChooseStages() const {
 
 void JobMachine::ChooseStages(const std::vector<WorkerInfo>& workers) {
   if (!MayChooseStages() || workers.empty()) return;
-  split_ = SplitFor(job_->config, job_->spec, workers);
+  split_ = SplitFor(job_->config, *view().spec, workers);  // the largest of all sizes
   stage_tensors_.clear();
 }
 
