@@ -43,14 +43,11 @@ Module MakeModule(std::vector<double> scores, int64_t step, int64_t unit_paramet
   return module;
 }
 
-// (x − mean) / standard deviation of the sample, as the published code does; 0 where all are equal.
-void Standardise(std::vector<double>& values) {
+// Scores that are sums over so many inputs each, as means over them and relative to the module's.
+void Centre(std::vector<double>& values, int64_t inputs) {
   const auto n = static_cast<double>(values.size());
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
-  double squares = 0;
-  for (const double value : values) squares += (value - mean) * (value - mean);
-  const double deviation = std::sqrt(squares / std::max(n - 1, 1.0));
-  for (double& value : values) value = deviation > 0 ? (value - mean) / deviation : 0;
+  for (double& value : values) value = (value - mean) / static_cast<double>(inputs);
 }
 
 // Sizes of the modules, in portions, and how they grow within the largest legal total.
@@ -95,8 +92,8 @@ class Chooser {
       }
       std::vector<double> channels = layer.mlp;
       if (spec.method == SearchMethod::kFlap) {
-        Standardise(groups);
-        Standardise(channels);
+        Centre(groups, config.queries_per_group() * config.head_dim);
+        Centre(channels, 1);
       }
       modules_.push_back(
           MakeModule(std::move(groups), 1, ParametersPerPair(config) * config.pairs()));

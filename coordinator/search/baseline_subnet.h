@@ -19,10 +19,11 @@ namespace espalier::search {
 // met; MLPs fill what is left and differ by at most one step, the first layers having the larger
 // ones.
 //
-// FLAP compares all units of the model, after their scores (of a group: the sum over its pairs)
-// were standardised within their module: those above one threshold stay. How many parameters a unit
-// has only counts towards where the threshold is. Channels are then rounded to the nearest multiple
-// of the alignment.
+// FLAP compares all units of the model, by how far their scores are from their module's mean.
+// Scores are in standard deviations of the inputs' (Engine::BaselineScores); a group has the mean
+// of its inputs'. Those above one threshold stay. How many parameters a unit has only counts
+// towards where the threshold is. Channels are then rounded to the nearest multiple of the
+// alignment.
 //
 // Where the job's reformation gives biases, the subnet is legal with and without them.
 //

@@ -165,14 +165,12 @@ TEST(FlapSubnetTest, KeepsWhatIsAboveOneThreshold) {
   const auto subnet = BaselineSubnet(config, spec, scores);
   ASSERT_TRUE(subnet.ok()) << subnet.status();
 
-  const auto z = [](const std::vector<double>& values) {
-    const double n = static_cast<double>(values.size());
-    const double mean = Sum(values) / n;
-    double variance = 0;
-    for (const double value : values) variance += std::pow(value - mean, 2) / (n - 1);
-    std::vector<double> standardised;
-    for (const double value : values) standardised.push_back((value - mean) / std::sqrt(variance));
-    return standardised;
+  // A head's score is a sum over its inputs.
+  const auto z = [](const std::vector<double>& values, double inputs) {
+    const double mean = Sum(values) / static_cast<double>(values.size());
+    std::vector<double> centred;
+    for (const double value : values) centred.push_back(value / inputs - mean / inputs);
+    return centred;
   };
   std::vector<std::vector<double>> heads;
   std::vector<std::vector<double>> channels;
@@ -180,8 +178,8 @@ TEST(FlapSubnetTest, KeepsWhatIsAboveOneThreshold) {
   for (const LayerScores& layer : scores.layers) {
     std::vector<double> sums;
     for (const auto& pairs : layer.attention) sums.push_back(Sum(pairs));
-    heads.push_back(z(sums));
-    channels.push_back(z(layer.mlp));
+    heads.push_back(z(sums, static_cast<double>(config.head_dim)));
+    channels.push_back(z(layer.mlp, 1));
     all.insert(all.end(), heads.back().begin(), heads.back().end());
     all.insert(all.end(), channels.back().begin(), channels.back().end());
   }
@@ -224,7 +222,7 @@ TEST(FlapSubnetTest, KeepsWhatIsAboveOneThreshold) {
   }
 }
 
-// A module whose scores are all alike, as a single KV group's are, has no deviation to divide by.
+// A module whose scores are all alike, as a single KV group's are, is at its mean.
 TEST(FlapSubnetTest, EqualScoresAreNoObstacle) {
   ModelConfig config = SmolLm2Model();
   config.num_kv_heads = 1;

@@ -41,6 +41,14 @@ at::Tensor InputScores(const OutputLinear& linear, ScoreKind kind, int64_t posit
   return RowEnergy(linear.transposed);
 }
 
+// In standard deviations of the sample; all 0 where inputs do not differ.
+at::Tensor InDeviations(const at::Tensor& scores) {
+  const auto n = static_cast<double>(scores.numel());
+  const at::Tensor deviation =
+      ((scores - scores.mean()).square().sum() / std::max(n - 1, 1.0)).sqrt();
+  return deviation.item<double>() > 0 ? scores / deviation : at::zeros_like(scores);
+}
+
 absl::Status CheckFinite(const at::Tensor& scores) {
   if (at::isfinite(scores).all().item<bool>()) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -56,8 +64,9 @@ absl::Status ScoreAttention(const ResidentLayer& layer, const OutputLinear& o, S
     return rows.view({groups, rows.numel() / groups / pairs, pairs}).sum(1);
   };
   at::Tensor inputs = InputScores(o, kind, positions);
-  // As FLAP's published code does: few heads stand out then, and the others are not far below.
-  if (kind == ScoreKind::kFluctuation) inputs = inputs.square();
+  ESPALIER_RETURN_IF_ERROR(CheckFinite(inputs));
+  // Squared, as FLAP's published code does.
+  if (kind == ScoreKind::kFluctuation) inputs = InDeviations(inputs.square());
   at::Tensor total = by_pair(inputs);
   if (kind == ScoreKind::kMagnitude) {
     total = total + by_pair(RowEnergy(layer.q)) + by_pair(RowEnergy(layer.k) + RowEnergy(layer.v));
@@ -74,6 +83,8 @@ absl::Status ScoreAttention(const ResidentLayer& layer, const OutputLinear& o, S
 absl::Status ScoreMlp(const ResidentLayer& layer, const OutputLinear& down, ScoreKind kind,
                       int64_t positions, LayerScores* scores) {
   at::Tensor total = InputScores(down, kind, positions);
+  ESPALIER_RETURN_IF_ERROR(CheckFinite(total));
+  if (kind == ScoreKind::kFluctuation) total = InDeviations(total);
   if (kind == ScoreKind::kMagnitude) {
     total = total + RowEnergy(layer.gate) + RowEnergy(layer.up);
   }

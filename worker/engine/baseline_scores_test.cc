@@ -75,6 +75,19 @@ class BaselineScoresTest : public ::testing::Test {
     return SumOver(column, Square) * SumOver(x - mean, Square) / static_cast<double>(x.numel() - 1);
   }
 
+  // Of all inputs; fluctuations of attention are squared, and all are in standard deviations.
+  static at::Tensor Metrics(ScoreKind kind, const at::Tensor& weights, const at::Tensor& inputs,
+                            bool attention) {
+    std::vector<double> metrics;
+    for (int64_t j = 0; j < weights.size(1); ++j) {
+      const double metric = Metric(kind, weights, inputs, j);
+      const bool squared = kind == ScoreKind::kFluctuation && attention;
+      metrics.push_back(squared ? metric * metric : metric);
+    }
+    const at::Tensor all = at::tensor(metrics, at::kDouble);
+    return kind == ScoreKind::kFluctuation ? all / all.std() : all;
+  }
+
   // Dims of a head that a pair has, of all heads of the group.
   std::vector<int64_t> QueryDims(int64_t group, int64_t pair) const {
     std::vector<int64_t> dims;
@@ -122,19 +135,20 @@ TEST_F(BaselineScoresTest, WandaAndFluctuationAreThoseOfTheInputs) {
     const UnitScores scores = Scores(kind);
     for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
       const at::Tensor o = Weights(layer, "self_attn.o_proj");
+      const at::Tensor o_metrics = Metrics(kind, o, inputs_[layer].o, /*attention=*/true);
       for (int64_t group = 0; group < 2; ++group) {
         for (int64_t pair = 0; pair < 8; ++pair) {
           double expected = 0;
           for (const int64_t dim : QueryDims(group, pair)) {
-            const double metric = Metric(kind, o, inputs_[layer].o, dim);
-            expected += kind == ScoreKind::kFluctuation ? metric * metric : metric;
+            expected += o_metrics[dim].item<double>();
           }
           EXPECT_NEAR(scores.layers[layer].attention[group][pair], expected, 1e-4 * expected);
         }
       }
       const at::Tensor down = Weights(layer, "mlp.down_proj");
+      const at::Tensor down_metrics = Metrics(kind, down, inputs_[layer].down, /*attention=*/false);
       for (int64_t channel = 0; channel < config_.intermediate_size; ++channel) {
-        const double expected = Metric(kind, down, inputs_[layer].down, channel);
+        const double expected = down_metrics[channel].item<double>();
         EXPECT_NEAR(scores.layers[layer].mlp[channel], expected, 1e-4 * expected);
       }
     }

@@ -156,8 +156,9 @@ class Engine {
   // With W the weights of o or down, transposed, and X their inputs over the calibration text:
   //   kMagnitude    Σ w² over all weights of the unit, the linears before o and down among them
   //   kWanda        Σ_j ‖X_j‖₂ · Σ_i |W_ij| over the unit's inputs j
-  //   kFluctuation  Σ_j Var(X_j) · ‖W_:,j‖², the variance being that of a sample; of attention
-  //                 Σ_j (Var(X_j) · ‖W_:,j‖²)²
+  //   kFluctuation  Σ_j s_j / σ, with s_j = Var(X_j) · ‖W_:,j‖², of attention the square of that,
+  //   and
+  //                 σ the standard deviation of s over all inputs of the linear
   // INVALID_ARGUMENT when activations are not finite.
   virtual absl::StatusOr<UnitScores> BaselineScores(const Calibration& calibration, ScoreKind kind,
                                                     const Control& control = {}) = 0;
