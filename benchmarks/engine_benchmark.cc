@@ -68,10 +68,17 @@ ResidentModel RandomModel(const ModelConfig& config, at::ScalarType type) {
       config.tie_word_embeddings ? model.embedding : RandomMatrix(config.vocab_size, d, type);
   model.final_norm = at::ones({d});
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    model.layers.push_back({at::ones({d}), RandomMatrix(queries, d, type),
-                            RandomMatrix(keys, d, type), RandomMatrix(keys, d, type),
-                            RandomMatrix(queries, d, type), at::ones({d}), RandomMatrix(f, d, type),
-                            RandomMatrix(f, d, type), RandomMatrix(f, d, type)});
+    model.layers.push_back({.attention_norm = at::ones({d}),
+                            .q = RandomMatrix(queries, d, type),
+                            .k = RandomMatrix(keys, d, type),
+                            .v = RandomMatrix(keys, d, type),
+                            .o_transposed = RandomMatrix(queries, d, type),
+                            .o_bias = {},
+                            .mlp_norm = at::ones({d}),
+                            .gate = RandomMatrix(f, d, type),
+                            .up = RandomMatrix(f, d, type),
+                            .down_transposed = RandomMatrix(f, d, type),
+                            .down_bias = {}});
   }
   return model;
 }
