@@ -1,4 +1,5 @@
 // The program as its users meet it: help, usage errors, results, Ctrl-C.
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
@@ -8,6 +9,7 @@
 #include "client/exit_codes.h"
 #include "client/testing/cli_fixture.h"
 #include "client/testing/small_model.h"
+#include "common/file.h"
 #include "common/subnet.h"
 #include "common/version.h"
 #include "gmock/gmock.h"
@@ -126,6 +128,46 @@ TEST_F(CliTest, ResultsAreScoredAsReported) {
   EXPECT_NEAR(masked["perplexity"].get<double>() / searched, 1, kSame);
   EXPECT_EQ(masked["parameters"], table["searched"]["parameters"]);
   EXPECT_NEAR(eval({"--model", model().string()})["perplexity"].get<double>() / dense, 1, kSame);
+}
+
+// The default method, at two sizes; each is what it is alone.
+TEST_F(CliTest, SeveralSizesHaveAFolderEach) {
+  const auto job = [&](const std::string& ratio, const std::string& folder) {
+    return std::vector<std::string>{"run",
+                                    "--model",
+                                    model().string(),
+                                    "--text",
+                                    text().string(),
+                                    "--ratio",
+                                    ratio,
+                                    "--output",
+                                    (output() / folder).string(),
+                                    "--generations",
+                                    "2",
+                                    "--sequence-length",
+                                    "64",
+                                    "--calibration-sequences",
+                                    "6",
+                                    "--search-sequences",
+                                    "4"};
+  };
+  const Finished run = Espalier(job("0.8,0.6", "sizes"));
+  ASSERT_EQ(run.status, kExitOk) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("size   parameters"));
+  EXPECT_THAT(run.out, HasSubstr("Results: " + (output() / "sizes").string()));
+  EXPECT_THAT(run.err, HasSubstr("size 2 of 2"));
+  ASSERT_EQ(Espalier(job("0.6", "alone")).status, kExitOk);
+  for (const char* file : {"subnet.json", "population.jsonl", "compact/model.safetensors",
+                           "padded/model.safetensors", "job.yaml"}) {
+    EXPECT_EQ(*ReadFile(output() / "sizes/0.6" / file), *ReadFile(output() / "alone" / file))
+        << file;
+  }
+  const std::string csv = *ReadFile(output() / "sizes/sizes.csv");
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 4);
+  EXPECT_THAT(*ReadFile(output() / "sizes/sizes.svg"), HasSubstr("</svg>"));
+  const Finished eval = Espalier({"eval", "--model", (output() / "sizes").string(), "--text",
+                                  text().string(), "--sequence-length", "64"});
+  EXPECT_THAT(eval.err, HasSubstr("name one of its folders"));
 }
 
 TEST_F(CliTest, WithoutEvaluationTextTheTableSaysSo) {
