@@ -24,6 +24,7 @@ std::vector<double> ProbedShares(const std::vector<int64_t>& sizes, int64_t whol
     if (nearest != sizes.end() && *nearest != probed.back()) probed.push_back(*nearest);
   }
   std::vector<double> shares;
+  shares.reserve(probed.size());
   for (const int64_t size : probed) {
     shares.push_back(static_cast<double>(size) / static_cast<double>(whole));
   }

@@ -23,6 +23,16 @@ SimulationResult Quiet(int workers, int jobs) {
   return testing_fakes::Simulate({.seed = 0, .workers = workers, .jobs = jobs});
 }
 
+// Whatever went wrong: nothing broke, and every job came to what it comes to in a quiet run.
+void ExpectSameResults(const SimulationResult& run, const SimulationResult& quiet) {
+  ASSERT_THAT(run.violations, IsEmpty());
+  for (size_t j = 0; j < quiet.jobs.size(); ++j) {
+    ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << run.jobs[j].error;
+    ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population);
+    ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json);
+  }
+}
+
 TEST(SimulationTest, QuietRunsAgreeForAnyNumberOfWorkers) {
   const SimulationResult one = Quiet(1, 2);
   ASSERT_THAT(one.violations, IsEmpty());
@@ -79,12 +89,7 @@ TEST_P(FaultySimulationTest, ResultsAreThoseOfAQuietRun) {
     options.fault_rate = 0.02 * static_cast<double>(1 + seed % 7);
     const SimulationResult run = testing_fakes::Simulate(options);
     faults += run.faults;
-    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
-    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
-      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
-      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
-      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectSameResults(run, quiet)) << "seed " << seed;
   }
   ExpectMoreThan(500, faults);
 }
@@ -109,12 +114,7 @@ TEST_P(FaultySimulationTest, AllocationsAreThoseOfAQuietRun) {
     options.crash_rate = 0.002 * static_cast<double>(seed % 3);
     const SimulationResult run = testing_fakes::Simulate(options);
     faults += run.faults;
-    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
-    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
-      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
-      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
-      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectSameResults(run, quiet)) << "seed " << seed;
   }
   ExpectMoreThan(200, faults);
 }
@@ -132,12 +132,7 @@ TEST_P(FaultySimulationTest, SizesAreThoseOfAQuietRun) {
     options.crash_rate = 0.002 * static_cast<double>(1 + seed % 3);
     const SimulationResult run = testing_fakes::Simulate(options);
     crashes += run.crashes;
-    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
-    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
-      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
-      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
-      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectSameResults(run, quiet)) << "seed " << seed;
   }
   ExpectMoreThan(50, crashes);
 }
@@ -171,12 +166,7 @@ TEST_P(FaultySimulationTest, ACoordinatorThatDiesLosesNothing) {
     options.crash_rate = 0.002 * static_cast<double>(1 + seed % 10);
     const SimulationResult run = testing_fakes::Simulate(options);
     crashes += run.crashes;
-    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
-    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
-      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
-      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
-      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectSameResults(run, quiet)) << "seed " << seed;
   }
   ExpectMoreThan(200, crashes);
 }
@@ -195,12 +185,7 @@ TEST_P(FaultySimulationTest, StagesChangeNothing) {
     const SimulationResult run = testing_fakes::Simulate(options);
     faults += run.faults;
     crashes += run.crashes;
-    ASSERT_THAT(run.violations, IsEmpty()) << "seed " << seed;
-    for (size_t j = 0; j < quiet.jobs.size(); ++j) {
-      ASSERT_EQ(run.jobs[j].state, JobState::kSucceeded) << "seed " << seed << run.jobs[j].error;
-      ASSERT_EQ(run.jobs[j].population, quiet.jobs[j].population) << "seed " << seed;
-      ASSERT_EQ(run.jobs[j].subnet_json, quiet.jobs[j].subnet_json) << "seed " << seed;
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectSameResults(run, quiet)) << "seed " << seed;
   }
   ExpectMoreThan(500, faults);
   ExpectMoreThan(50, crashes);
