@@ -79,15 +79,28 @@ absl::StatusOr<v1::Job> FollowJob(JobClient& client, const std::string& id,
   }
 }
 
+namespace {
+
+// Of a job with several sizes that did not end well.
+std::string WhatIsFinished(const v1::Job& job) {
+  if (job.results().empty()) return "";
+  return absl::StrCat("; of its ", job.progress().sizes(), " sizes ", job.results_size(),
+                      " had been finished: see ", job.output());
+}
+
+}  // namespace
+
 absl::Status JobOutcome(const v1::Job& job) {
   switch (job.state()) {
     case v1::JOB_STATE_SUCCEEDED:
       return absl::OkStatus();
     case v1::JOB_STATE_FAILED:
-      return absl::AbortedError(job.error().empty() ? absl::StrCat("job ", job.id(), " failed")
-                                                    : job.error());
+      return absl::AbortedError(absl::StrCat(
+          job.error().empty() ? absl::StrCat("job ", job.id(), " failed") : job.error(),
+          WhatIsFinished(job)));
     case v1::JOB_STATE_CANCELLED:
-      return absl::AbortedError(absl::StrCat("job ", job.id(), " was cancelled"));
+      return absl::AbortedError(
+          absl::StrCat("job ", job.id(), " was cancelled", WhatIsFinished(job)));
     default:
       return absl::FailedPreconditionError(absl::StrCat(
           "job ", job.id(), " has no result yet: it is ", std::string(StateName(job.state())),

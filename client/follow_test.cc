@@ -103,6 +103,11 @@ TEST(JobOutcomeTest, SaysWhyThereIsNoResult) {
   EXPECT_EQ(JobOutcome(job).message(), "model.safetensors is truncated");
   job.set_state(v1::JOB_STATE_CANCELLED);
   EXPECT_EQ(JobOutcome(job), absl::AbortedError("job job-1 was cancelled"));
+  job.set_output("/out");
+  job.mutable_progress()->set_sizes(3);
+  job.add_results()->set_output("/out/0.9");
+  EXPECT_EQ(JobOutcome(job).message(),
+            "job job-1 was cancelled; of its 3 sizes 1 had been finished: see /out");
   job.set_state(v1::JOB_STATE_RUNNING);
   EXPECT_THAT(std::string(JobOutcome(job).message()), HasSubstr("espalier watch job-1"));
 }

@@ -133,8 +133,13 @@ absl::Status CheckTogether(const JobSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("target.ratio has ", ShortestDecimal(*twice), " twice; remove one of them"));
   }
-  const bool leaves_room = IsBaseline(spec.method) && spec.method != SearchMethod::kRandom;
-  if (spec.reformation.method == ReformationMethod::kBias && !leaves_room) {
+  const bool scores_units = IsBaseline(spec.method) && spec.method != SearchMethod::kRandom;
+  if (spec.cut != CutModules::kBoth && scores_units) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "target.cut: method ", std::string(SearchMethodName(spec.method)),
+        " cuts attention and MLP together; leave the key out, or choose another method"));
+  }
+  if (spec.reformation.method == ReformationMethod::kBias && !scores_units) {
     return absl::InvalidArgumentError(absl::StrCat(
         "reformation.method is bias, but method ", std::string(SearchMethodName(spec.method)),
         " leaves no room for biases in target.ratio; only flap, wanda-sp and magnitude "

@@ -598,6 +598,10 @@ TEST(ResolveDefaultsTest, BiasesNeedAMethodThatLeavesRoomAndAModelWithout) {
               HasSubstr("reformation.method is bias"));
   spec.method = SearchMethod::kWandaSp;
   EXPECT_TRUE(ResolveDefaults(spec, Llama7B()).ok());
+  spec.cut = CutModules::kMlp;
+  EXPECT_THAT(std::string(ValidateJobSpec(spec).message()),
+              StartsWith("target.cut: method wanda-sp cuts attention and MLP together"));
+  spec.cut = CutModules::kBoth;
   ModelConfig config = Llama7B();
   config.mlp_bias = true;
   EXPECT_EQ(ResolveDefaults(spec, config).status().code(), absl::StatusCode::kUnimplemented);

@@ -149,7 +149,6 @@ class JobMachine {
   void FinishSize(const Step& step);
   bool several_sizes() const { return targets_.size() > 1; }
   std::string part() const;
-  int64_t SearchTotal() const;
   void NextGeneration(const Step& step);
   bool DrawCandidate();
   void QueueCandidate();

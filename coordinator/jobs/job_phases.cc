@@ -180,15 +180,6 @@ void JobMachine::NextGeneration(const Step& step) {
   }
 }
 
-int64_t JobMachine::SearchTotal() const {
-  if (IsBaseline(job_->spec.method)) return 1;
-  if (job_->spec.method == SearchMethod::kPaper) {
-    return job_->spec.search.generations * job_->spec.search.population();
-  }
-  const AllocationSpec& spec = job_->spec.allocation;
-  return 1 + spec.generations * (spec.offspring + spec.finalists + 1);
-}
-
 // Others are drawn when a replica wants one. False when the generation has no more.
 bool JobMachine::DrawCandidate() {
   if (!drawing_) return false;
@@ -270,7 +261,7 @@ void JobMachine::CandidateSettled(const Step& step, int64_t index,
   } else if (origin == Origin::kInitial) {
     // The initial architecture is known; the rest of its generation counts as search already.
     reporter_.AddDone(1);
-    EnterPhase(step, JobPhase::kSearch, SearchTotal(), "candidates", initial_message);
+    EnterPhase(step, JobPhase::kSearch, search_->most_candidates(), "candidates", initial_message);
     reporter_.AddDone(board_.settled());
   }
   if (board_.Complete() && !DrawCandidate()) SettleGeneration(step);

@@ -92,6 +92,8 @@ TEST(SizesTest, CalibrationSensitivitiesAndTheDenseModelAreSharedAmongThem) {
                    std::to_string(work->count)];
     }
   }
+  EXPECT_FALSE(dense.empty());
+  EXPECT_GT(candidates.size(), 10u);
   for (const int64_t first : dense) EXPECT_EQ(dense.count(first), 1);
   for (const auto& [name, times] : candidates) EXPECT_EQ(times, 1) << name;
 }

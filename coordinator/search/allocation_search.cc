@@ -166,6 +166,9 @@ class AllocationSearch final : public SubnetSearch {
 
   const Subnet& initial() const override { return initial_; }
   int64_t sensitivities() const override { return std::ssize(probes_); }
+  int64_t most_candidates() const override {
+    return 1 + spec_.generations * (spec_.offspring + spec_.finalists + 1);
+  }
   bool Done() const override { return candidates_.empty(); }
   const std::vector<Candidate>& Drawn() const override { return candidates_; }
   const ScoredCandidate& best() const override { return parent_.front(); }

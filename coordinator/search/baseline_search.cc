@@ -20,6 +20,7 @@ class BaselineSearch final : public SubnetSearch {
 
   const Subnet& initial() const override { return initial_; }
   bool Done() const override { return candidates_.empty(); }
+  int64_t most_candidates() const override { return 1; }
   bool DrawNext() override { return false; }  // it is there from the beginning
   const std::vector<Candidate>& Drawn() const override { return candidates_; }
   const ScoredCandidate& best() const override { return survivors_.front(); }

@@ -73,6 +73,7 @@ class PaperSearch final : public SubnetSearch {
 
   const Subnet& initial() const override { return initial_; }
   bool Done() const override { return candidates_.empty(); }
+  int64_t most_candidates() const override { return spec_.generations * spec_.population(); }
   const std::vector<Candidate>& Drawn() const override { return candidates_; }
   const ScoredCandidate& best() const override { return population_.survivors().front(); }
   const std::vector<ScoredCandidate>& survivors() const override { return population_.survivors(); }

@@ -78,6 +78,8 @@ class SubnetSearch {
   virtual bool Done() const = 0;
   // How many candidates of Origin::kSensitivity come before what the search starts from.
   virtual int64_t sensitivities() const { return 0; }
+  // How many there are from that on, if no slot is left out for want of something new.
+  virtual int64_t most_candidates() const = 0;
   // The candidates to score next. All have the model's shape; all but those of Origin::kSensitivity
   // have a legal ratio; none but those of Origin::kFinalist was returned before. Each is drawn when
   // it is asked for: one of a large model takes milliseconds, a generation of thousands many

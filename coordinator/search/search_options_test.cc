@@ -99,7 +99,12 @@ TEST_P(SearchOptionsTest, TheBudgetIsKept) {
   spec.budget_tokens = all + 1;
   EXPECT_EQ(TokensOf(*Make(config, spec), spec), all);
   spec.budget_tokens = all - 1;
-  const int64_t less = TokensOf(*Make(config, spec), spec);
+  const auto limited = Make(config, spec);
+  const int64_t candidates = limited->sensitivities() + limited->most_candidates();
+  std::vector<Subnet> subnets;
+  const int64_t less = TokensOf(*limited, spec, &subnets);
+  EXPECT_LE(std::ssize(subnets), candidates);
+  EXPECT_GT(std::ssize(subnets), candidates / 2);
   EXPECT_LT(less, all);
   EXPECT_GT(less, all / 2);
 }

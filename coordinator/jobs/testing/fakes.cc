@@ -42,6 +42,9 @@ class FakeSearch : public SubnetSearch {
 
   const Subnet& initial() const override { return initial_; }
   bool Done() const override { return candidates_.empty(); }
+  int64_t most_candidates() const override {
+    return spec_.search.generations * spec_.search.population();
+  }
   const std::vector<Candidate>& Drawn() const override { return candidates_; }
   const ScoredCandidate& best() const override { return survivors_.front(); }
   const std::vector<ScoredCandidate>& survivors() const override { return survivors_; }
