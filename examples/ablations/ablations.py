@@ -12,7 +12,8 @@
                     random search from the same start
 
 DIR gets NAME.csv, NAME.svg and the result folder of every run. A run that is there already is not
-made again. Without --model and texts: the model that comes with the repository, which takes minutes.
+made again. Without --model and texts: the model that comes with the repository, which takes from
+minutes to half an hour, most of it the paper's search.
 """
 import argparse
 import csv
