@@ -33,6 +33,9 @@ HttpServer::HttpServer(const Options& options, Handler handler, Handler fail) : 
   set_error_handler(HandlerWithResponse(
       [fail = std::move(fail)](const httplib::Request& request, httplib::Response& response) {
         if (response.body.empty()) fail(request, response);
+        // An impossible Range is refused before Serve can drop it, and httplib would then cut the
+        // explanation to the ranges before the mistake. It owns the request, which is not const.
+        const_cast<httplib::Request&>(request).ranges.clear();
         return HandlerResponse::Handled;
       }));
 }

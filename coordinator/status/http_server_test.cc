@@ -19,6 +19,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 using Clock = std::chrono::steady_clock;
 
@@ -120,6 +121,12 @@ TEST_F(HttpServerTest, AskingForPartsGivesTheWhole) {
   while (ranges.size() < 8000) ranges += ",0-0";
   Ask("GET / HTTP/1.1\r\n" + ranges + "\r\n\r\n");
   ExpectAlive();
+}
+
+TEST_F(HttpServerTest, AnImpossiblePartIsRefusedWithAWholeReason) {
+  EXPECT_THAT(
+      Ask("GET /x HTTP/1.1\r\nRange: bytes=0-1,5-2\r\n\r\n"),
+      AllOf(StartsWith("HTTP/1.1 416"), HasSubstr("a reason"), Not(HasSubstr("Content-Range"))));
 }
 
 TEST_F(HttpServerTest, BytesAndBodiesDoNoHarm) {
