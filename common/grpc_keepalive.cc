@@ -16,14 +16,14 @@ void SetKeepalive(std::chrono::milliseconds keepalive, grpc::ChannelArguments* a
   arguments->SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, kNoLimit);
 }
 
-void SetKeepalive(grpc::ServerBuilder* builder) {
+void SetKeepalive(grpc::ServerBuilder* builder, std::chrono::milliseconds keepalive) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kLeastPingIntervalMilliseconds);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kNoLimit);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, kNoLimit);
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kKeepalive.count()));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(keepalive.count()));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                              static_cast<int>(2 * kKeepalive.count()));
+                              static_cast<int>(2 * keepalive.count()));
 }
 
 }  // namespace espalier

@@ -19,8 +19,8 @@ inline constexpr std::chrono::milliseconds kKeepalive{10000};
 
 void SetKeepalive(std::chrono::milliseconds keepalive, grpc::ChannelArguments* arguments);
 
-// For a server: answers clients that ask as above, and asks them as often as kKeepalive says.
-void SetKeepalive(grpc::ServerBuilder* builder);
+// For a server: answers clients that ask as above, and asks them.
+void SetKeepalive(grpc::ServerBuilder* builder, std::chrono::milliseconds keepalive = kKeepalive);
 
 }  // namespace espalier
 

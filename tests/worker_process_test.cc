@@ -50,6 +50,10 @@ TEST(WorkerProcessTest, WrongArgumentsAreRefused) {
   const Finished scratch = RunWorker({"--coordinator", "127.0.0.1:1", "--scratch", "/nowhere"});
   EXPECT_EQ(scratch.status, 2);
   EXPECT_THAT(scratch.err, HasSubstr("--scratch /nowhere: No such file or directory"));
+  const Finished advertised =
+      RunWorker({"--coordinator", "127.0.0.1:1", "--stage-advertise", "gpu-3"});
+  EXPECT_EQ(advertised.status, 2);
+  EXPECT_THAT(advertised.err, HasSubstr("--stage-advertise gpu-3: not HOST:PORT"));
 }
 
 TEST(WorkerProcessTest, CoordinatorThatIsNotThere) {

@@ -55,6 +55,7 @@ struct SecurityFlags {
   ConnectionSecurityFlags connection;
   std::vector<std::string> model_roots;
   std::optional<std::string> stage_listen;
+  std::string stage_advertise;
 };
 
 void AddSecurityFlags(CLI::App& app, SecurityFlags& flags) {
@@ -83,13 +84,24 @@ absl::Status ReadStageListener(const SecurityFlags& flags, Warnings* warnings,
   const bool local = coordinator.has_value() && coordinator->IsLoopback();
   options->stage_listen = flags.stage_listen.value_or(local ? "127.0.0.1:0" : "none");
   if (options->stage_listen == "none") options->stage_listen.clear();
+  if (!flags.stage_advertise.empty()) {
+    if (options->stage_listen.empty()) {
+      return absl::InvalidArgumentError("--stage-advertise: there is no --stage-listen");
+    }
+    if (!ParseDialAddress(flags.stage_advertise).has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("--stage-advertise ", flags.stage_advertise,
+                                                     ": not HOST:PORT or unix:/path"));
+    }
+    options->stage_advertise = flags.stage_advertise;
+  }
   if (options->stage_listen.empty()) return absl::OkStatus();
   options->stage_clear_text = flags.connection.insecure;
   ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options->stage_listen));
-  if (address.unix_path.empty() && (address.host == "0.0.0.0" || address.host == "::")) {
+  if (address.unix_path.empty() && (address.host == "0.0.0.0" || address.host == "::") &&
+      options->stage_advertise.empty()) {
     return absl::InvalidArgumentError(
         "--stage-listen: give the address by which the other workers reach this one, such as "
-        "gpu-3:7072, not a wildcard");
+        "gpu-3:7072, not a wildcard; or say it with --stage-advertise");
   }
   const TlsClientFiles& files = flags.connection.tls;
   if (!files.cert.empty()) {
@@ -215,10 +227,14 @@ int Main(int argc, char** argv) {
                  "HOST:PORT (port 0: any free one), unix:/path, or none (default: 127.0.0.1:0\n"
                  "with a coordinator on this machine, otherwise none)")
       ->type_name("ADDR");
+  app.add_option("--stage-advertise", security.stage_advertise,
+                 "The address by which they reach it, where that is another one: behind a port\n"
+                 "mapping, or with a --stage-listen on all interfaces")
+      ->type_name("ADDR");
   app.add_option(
          "--keepalive-ms", keepalive_ms,
-         "After so long without a sign of the coordinator ask for one, and attach anew when\n"
-         "twice that time brings no answer")
+         "After so long without a sign of the coordinator, or of another stage of its model, ask\n"
+         "for one; the connection is lost when twice that time brings no answer")
       ->check(CLI::Range(1, 3600 * 1000))
       ->capture_default_str();
   AddSecurityFlags(app, security);

@@ -49,6 +49,15 @@ void FaultTest::TearDown() {
     EXPECT_EQ(coordinator_->Wait(), 0) << coordinator_->err();
   }
   ExpectNoProcessLeft();
+  if (HasFailure()) PrintLogs();
+}
+
+void FaultTest::PrintLogs() const {
+  if (coordinator_ != nullptr) std::printf("---- coordinator\n%s", coordinator_->err().c_str());
+  for (const Member& member : members_) {
+    if (member.process == nullptr) continue;
+    std::printf("---- %s\n%s", member.name.c_str(), member.process->err().c_str());
+  }
 }
 
 // Ours have this test's folder in their environment.
@@ -71,16 +80,33 @@ void FaultTest::StartCluster(int workers) {
     absl::StatusOr<std::unique_ptr<FaultProxy>> proxy = FaultProxy::Start(coordinator_address());
     ASSERT_TRUE(proxy.ok()) << proxy.status();
     member.proxy = *std::move(proxy);
+    if (links_between_stages_) {
+      // An address of the test's own, since a proxy has to know the port before the worker does.
+      member.stage_listen =
+          absl::StrCat("127.", getpid() >> 8 & 255, ".", getpid() & 255, ".", i + 1, ":7072");
+      absl::StatusOr<std::unique_ptr<FaultProxy>> inbound = FaultProxy::Start(member.stage_listen);
+      ASSERT_TRUE(inbound.ok()) << inbound.status();
+      member.inbound = *std::move(inbound);
+    }
     StartProcess(member);
   }
 }
 
 void FaultTest::StartProcess(Member& member) {
-  member.process = std::make_unique<Process>(
-      std::vector<std::string>{ESPALIER_WORKER_PROGRAM, "--coordinator", member.proxy->address(),
-                               "--name", member.name, "--threads", "1", "--keepalive-ms",
-                               absl::StrCat(keepalive_.count())},
-      environment_);
+  std::vector<std::string> command = {ESPALIER_WORKER_PROGRAM,
+                                      "--coordinator",
+                                      member.proxy->address(),
+                                      "--name",
+                                      member.name,
+                                      "--threads",
+                                      "1",
+                                      "--keepalive-ms",
+                                      absl::StrCat(keepalive_.count())};
+  if (member.inbound != nullptr) {
+    command.insert(command.end(), {"--stage-listen", member.stage_listen, "--stage-advertise",
+                                   member.inbound->address()});
+  }
+  member.process = std::make_unique<Process>(command, environment_);
   member.log_read = 0;
   AwaitAttached(member);
 }

@@ -23,10 +23,12 @@ namespace espalier {
 // How often a test injects its fault.
 inline constexpr int kFaults = 20;
 
-// A worker and its way to the coordinator.
+// A worker, its way to the coordinator, and that of other stages to it.
 struct Member {
   std::string name;
   std::unique_ptr<FaultProxy> proxy;
+  std::string stage_listen;
+  std::unique_ptr<FaultProxy> inbound;  // null unless `links_between_stages_`
   std::unique_ptr<Process> process;
   size_t log_read = 0;  // up to where it last attached
 };
@@ -75,12 +77,14 @@ class FaultTest : public ServiceTest {
                     uint64_t bound);
 
   std::chrono::milliseconds keepalive_ = kKeepalive;  // of workers and clients
-  int64_t stages_ = 0;  // of the jobs that are disturbed; 0: by itself
+  int64_t stages_ = 0;                 // of the jobs that are disturbed; 0: by itself
+  bool links_between_stages_ = false;  // go through proxies too
   std::vector<Member> members_;
   std::string coordinator_for_clients_;  // through a proxy; empty: directly
 
  private:
   void ExpectNoProcessLeft() const;
+  void PrintLogs() const;
 
   std::mt19937_64 random_;
 };

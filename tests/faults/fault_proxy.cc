@@ -32,11 +32,11 @@ absl::Status SocketError(const char* what) {
   return absl::UnavailableError(absl::StrCat("cannot ", what, ": ", std::strerror(errno)));
 }
 
-sockaddr_in Loopback(int port) {
+sockaddr_in Address(const std::string& host, int port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  inet_pton(AF_INET, host.c_str(), &address.sin_addr);
   return address;
 }
 
@@ -48,7 +48,7 @@ absl::StatusOr<int> Listen(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int yes = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  const sockaddr_in address = Loopback(port);
+  const sockaddr_in address = Address("127.0.0.1", port);
   if (bind(fd, General(address), sizeof(address)) == 0 && listen(fd, SOMAXCONN) == 0) return fd;
   const absl::Status status = SocketError("listen");
   close(fd);
@@ -68,9 +68,8 @@ void SendAtOnce(int fd) {
 }
 
 // On the loopback a connection is made or refused at once. -1: refused.
-int Dial(int port) {
+int Dial(const sockaddr_in& address) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const sockaddr_in address = Loopback(port);
   if (connect(fd, General(address), sizeof(address)) != 0) {
     close(fd);
     return -1;
@@ -84,9 +83,9 @@ int Dial(int port) {
 // and wakes it, and it then looks at everything anew.
 class PollingProxy final : public FaultProxy {
  public:
-  PollingProxy(int listener, int target_port)
+  PollingProxy(int listener, const sockaddr_in& target)
       : port_(PortOf(listener)),
-        target_port_(target_port),
+        target_(target),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         listener_(listener),
         thread_([this] { Run(); }) {}
@@ -244,7 +243,7 @@ class PollingProxy final : public FaultProxy {
       const int client = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (client < 0) return;
       ++counts_.accepted;
-      const int target = Dial(target_port_);
+      const int target = Dial(target_);
       if (target < 0) {
         close(client);
         continue;
@@ -274,7 +273,7 @@ class PollingProxy final : public FaultProxy {
   }
 
   const int port_;
-  const int target_port_;
+  const sockaddr_in target_;
   const int wake_;
   mutable Mutex mutex_;
   CondVar counted_;
@@ -298,7 +297,7 @@ absl::StatusOr<std::unique_ptr<FaultProxy>> FaultProxy::Start(const std::string&
     return absl::InvalidArgumentError(absl::StrCat(target, " is not HOST:PORT"));
   }
   ESPALIER_ASSIGN_OR_RETURN(const int listener, Listen(0));
-  return std::make_unique<PollingProxy>(listener, port);
+  return std::make_unique<PollingProxy>(listener, Address(target.substr(0, colon), port));
 }
 
 bool FaultProxy::WaitForBytes(Direction direction, int64_t bytes, Deadline deadline) {

@@ -1,5 +1,5 @@
-// A TCP proxy that breaks connections on command: between a worker or a client and the coordinator
-// it does what networks do.
+// A TCP proxy that breaks connections on command: between a worker or a client and the coordinator,
+// or between the stages of a model, it does what networks do.
 //
 //   auto proxy = FaultProxy::Start("127.0.0.1:7070");
 //   StartWorker((*proxy)->address());
@@ -31,7 +31,8 @@ class FaultProxy {
     int64_t to_client = 0;
   };
 
-  // Listens on any port of 127.0.0.1. `target` is another one there: "127.0.0.1:PORT".
+  // Listens on any port of 127.0.0.1. `target` is an address of this machine: "127.0.0.1:PORT", or
+  // another one of 127.0.0.0/8.
   static absl::StatusOr<std::unique_ptr<FaultProxy>> Start(const std::string& target);
   virtual ~FaultProxy() = default;  // resets everything
 

@@ -2,6 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -16,13 +19,25 @@ void ReplicaMembership::Join(const v1::JoinReplica& join) {
     return Leave();
   }
   // The token is the coordinator's alone; stages show each other the replica's secret.
-  Replace(std::make_shared<GrpcTransport>(
+  auto streams = std::make_unique<GrpcTransport>(
       ReplicaPlace{.epoch = join.epoch(),
                    .secret = join.secret(),
                    .rank = join.stage(),
                    .addresses = {join.stage_addresses().begin(), join.stage_addresses().end()},
                    .offer = Offer()},
-      ConnectionSecurity{.tls = security_.tls}));
+      ConnectionSecurity{.tls = security_.tls}, keepalive_);
+  Replace(std::shared_ptr<GrpcTransport>(streams.release(), [this](GrpcTransport* over) {
+    Bury(std::unique_ptr<GrpcTransport>(over));
+  }));
+}
+
+void ReplicaMembership::Bury(std::unique_ptr<GrpcTransport> streams) {
+  MutexLock lock(&burying_mutex_);
+  std::erase_if(burials_, [](const std::future<void>& burial) {
+    return burial.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  });
+  burials_.push_back(std::async(std::launch::async,
+                                [streams = std::move(streams)]() mutable { streams.reset(); }));
 }
 
 void ReplicaMembership::Leave() { Replace(nullptr); }

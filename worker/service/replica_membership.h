@@ -3,10 +3,13 @@
 #define ESPALIER_WORKER_SERVICE_REPLICA_MEMBERSHIP_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/connection_security.h"
@@ -21,11 +24,14 @@ namespace espalier {
 // Thread-safe.
 class ReplicaMembership {
  public:
-  // `server` is null for a worker that can only serve alone. `security` is what other workers are
-  // dialled with.
+  // `server` is null for a worker that can only serve alone. `security` and `keepalive` are what
+  // other workers are dialled with.
   ReplicaMembership(std::unique_ptr<StageServer> server, ConnectionSecurity security,
-                    StageGpu gpu = {})
-      : server_(std::move(server)), security_(std::move(security)), gpu_(std::move(gpu)) {}
+                    std::chrono::milliseconds keepalive, StageGpu gpu = {})
+      : server_(std::move(server)),
+        security_(std::move(security)),
+        keepalive_(keepalive),
+        gpu_(std::move(gpu)) {}
   ~ReplicaMembership() { Leave(); }
 
   // Where other stages reach this worker; empty: nowhere.
@@ -48,6 +54,9 @@ class ReplicaMembership {
     std::shared_ptr<Transport> transport;  // null: not chosen yet
   };
 
+  // Destroys it on another thread: a stream to a stage that stands still may end only when TCP
+  // gives it up, and neither tasks nor the coordinator's messages wait for that.
+  void Bury(std::unique_ptr<GrpcTransport> streams);
   StageOffer Offer() const;
   void Replace(std::shared_ptr<GrpcTransport> streams);
   absl::StatusOr<std::shared_ptr<Transport>> Choose(std::shared_ptr<GrpcTransport> streams,
@@ -56,8 +65,12 @@ class ReplicaMembership {
   // and not every one that it forms.
   void GiveUpNccl(const std::string& reason);
 
+  Mutex burying_mutex_;
+  std::vector<std::future<void>> burials_
+      ABSL_GUARDED_BY(burying_mutex_);  // outlives what is below
   const std::unique_ptr<StageServer> server_;
   const ConnectionSecurity security_;
+  const std::chrono::milliseconds keepalive_;
   const StageGpu gpu_;
   mutable Mutex mutex_;
   std::string nccl_failure_ ABSL_GUARDED_BY(mutex_);

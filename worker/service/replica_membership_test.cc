@@ -32,8 +32,9 @@ class ReplicaMembershipTest : public ::testing::Test {
   }
 
   void Add(StageGpu gpu) {
-    members_.push_back(std::make_unique<ReplicaMembership>(
-        *StageServer::Start("127.0.0.1:0", std::nullopt), ConnectionSecurity(), std::move(gpu)));
+    members_.push_back(
+        std::make_unique<ReplicaMembership>(*StageServer::Start("127.0.0.1:0", std::nullopt),
+                                            ConnectionSecurity(), kKeepalive, std::move(gpu)));
   }
 
   void Join(size_t stage, uint64_t epoch) {

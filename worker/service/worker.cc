@@ -69,9 +69,9 @@ class WorkerImpl : public Worker {
   WorkerImpl(WorkerOptions options, const DeviceInfo& device,
              std::unique_ptr<StageServer> stage_server, EngineLoader loader)
       : options_(std::move(options)),
-        membership_(std::move(stage_server), options_.security,
+        membership_(std::move(stage_server), options_.security, options_.keepalive,
                     DescribeStageGpu(options_.device, options_.stage_clear_text)),
-        hello_(MakeHello(options_, device, membership_.address())),
+        hello_(MakeHello(options_, device, StageAddress())),
         channel_(
             MakeCoordinatorChannel(options_.coordinator, options_.security, options_.keepalive)),
         stub_(v1::WorkerService::NewStub(channel_)),
@@ -120,6 +120,12 @@ class WorkerImpl : public Worker {
   }
 
  private:
+  std::string StageAddress() const {
+    const bool dialled_elsewhere =
+        !options_.stage_listen.empty() && !options_.stage_advertise.empty();
+    return dialled_elsewhere ? options_.stage_advertise : membership_.address();
+  }
+
   // Attaches again and again until stopped, refused or out of time.
   absl::Status Serve() {
     Clock::time_point deadline = GiveUpTime();
@@ -274,8 +280,9 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
   ESPALIER_ASSIGN_OR_RETURN(const DeviceInfo device, DetectDevice(options.device));
   std::unique_ptr<StageServer> stage_server;
   if (!options.stage_listen.empty()) {
-    ESPALIER_ASSIGN_OR_RETURN(stage_server,
-                              StageServer::Start(options.stage_listen, options.stage_tls));
+    ESPALIER_ASSIGN_OR_RETURN(
+        stage_server,
+        StageServer::Start(options.stage_listen, options.stage_tls, options.keepalive));
   }
   return std::make_unique<WorkerImpl>(options, device, std::move(stage_server), std::move(loader));
 }

@@ -29,11 +29,13 @@ struct WorkerOptions {
   // How long to try to reach the coordinator, at the start and after a lost connection;
   // zero: for ever.
   std::chrono::milliseconds connect_timeout{0};
-  std::chrono::milliseconds keepalive = kKeepalive;
+  std::chrono::milliseconds keepalive =
+      kKeepalive;  // of connections to the coordinator and to stages
   ConnectionSecurity security{};
   // Where the stages of a model that several workers hold together reach this one: HOST:PORT (port
   // 0: any free one) or unix:/path. Empty: nowhere, it can only hold whole models.
   std::string stage_listen{};
+  std::string stage_advertise{};  // the address they dial for it; empty: the one it listens on
   std::optional<TlsServer> stage_tls{};
   // Activations may go to another machine unencrypted, which NCCL needs for stages there.
   bool stage_clear_text = false;

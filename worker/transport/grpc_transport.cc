@@ -26,11 +26,12 @@ constexpr std::chrono::seconds kOfferPatience{30};
 constexpr std::chrono::milliseconds kPoll{20};
 
 std::shared_ptr<grpc::Channel> MakeStageChannel(const std::string& address,
-                                                const ConnectionSecurity& security) {
+                                                const ConnectionSecurity& security,
+                                                std::chrono::milliseconds keepalive) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  SetKeepalive(kKeepalive, &arguments);
+  SetKeepalive(keepalive, &arguments);
   return MakeChannel(address, security, arguments);
 }
 
@@ -41,11 +42,12 @@ class GrpcTransport::Outgoing {
  public:
   // `inbox` takes what comes from the same peer: whoever waits for it must learn, too, that nothing
   // reaches the peer any more.
-  Outgoing(const ReplicaPlace& place, int peer, const ConnectionSecurity& security, Mailbox* inbox)
+  Outgoing(const ReplicaPlace& place, int peer, const ConnectionSecurity& security,
+           std::chrono::milliseconds keepalive, Mailbox* inbox)
       : address_(place.addresses[peer]),
         peer_(peer),
         inbox_(inbox),
-        stub_(v1::StageService::NewStub(MakeStageChannel(address_, security))),
+        stub_(v1::StageService::NewStub(MakeStageChannel(address_, security, keepalive))),
         box_(kCapacity) {
     first_.set_epoch(place.epoch);
     first_.set_secret(place.secret);
@@ -59,6 +61,19 @@ class GrpcTransport::Outgoing {
   }
 
   Mailbox& box() { return box_; }
+
+  // Waits until the peer reads the stream. What is sent before that could get lost with the link
+  // without anybody's notice: the sender has sent it, and the peer knows of no link. Afterwards the
+  // peer learns of a loss, and whoever waits for a message there with it.
+  absl::Status AwaitOpen(const std::atomic<bool>* cancelled) {
+    MutexLock lock(&mutex_);
+    while (!open_ && lost_.ok()) {
+      if (cancelled != nullptr && *cancelled) return absl::CancelledError("stopped on request");
+      changed_.WaitUntil(&mutex_, std::chrono::steady_clock::now() + kPoll);
+    }
+    return lost_;
+  }
+
   void Abort() {
     box_.Close(absl::AbortedError("the transport was aborted"), /*drop=*/true);
     context_.TryCancel();
@@ -68,7 +83,7 @@ class GrpcTransport::Outgoing {
   void Run() {
     v1::StageReceipt receipt;
     const auto stream = stub_->Stream(&context_, &receipt);
-    bool good = stream->Write(first_);
+    bool good = stream->Write(first_) && PeerReads(stream.get());
     while (good) {
       const absl::StatusOr<Mailbox::Message> message = box_.PopAny();
       if (!message.ok()) break;
@@ -81,6 +96,19 @@ class GrpcTransport::Outgoing {
         ended.ok() ? std::string("it closed the stream") : std::string(ended.message())));
     box_.Close(lost, /*drop=*/true);
     inbox_->Close(lost, /*drop=*/false);
+    MutexLock lock(&mutex_);
+    lost_ = lost;
+    changed_.NotifyAll();
+  }
+
+  bool PeerReads(grpc::ClientWriter<v1::StageChunk>* stream) {
+    stream->WaitForInitialMetadata();
+    const auto& metadata = context_.GetServerInitialMetadata();
+    if (metadata.find(kStageStreamOpen) == metadata.end()) return false;
+    MutexLock lock(&mutex_);
+    open_ = true;
+    changed_.NotifyAll();
+    return true;
   }
 
   static bool Write(grpc::ClientWriterInterface<v1::StageChunk>* stream,
@@ -104,11 +132,16 @@ class GrpcTransport::Outgoing {
   grpc::ClientContext context_;
   Mailbox box_;
   v1::StageChunk first_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status lost_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 
-GrpcTransport::GrpcTransport(ReplicaPlace place, ConnectionSecurity security)
-    : place_(std::move(place)), security_(std::move(security)) {
+GrpcTransport::GrpcTransport(ReplicaPlace place, ConnectionSecurity security,
+                             std::chrono::milliseconds keepalive)
+    : place_(std::move(place)), security_(std::move(security)), keepalive_(keepalive) {
   for (int peer = 0; peer < size(); ++peer) {
     inboxes_.push_back(std::make_unique<Mailbox>(kCapacity));
   }
@@ -124,7 +157,8 @@ GrpcTransport::Outgoing& GrpcTransport::OutgoingTo(int peer) {
   MutexLock lock(&mutex_);
   std::unique_ptr<Outgoing>& outgoing = outgoing_[peer];
   if (outgoing == nullptr) {
-    outgoing = std::make_unique<Outgoing>(place_, peer, security_, inboxes_[peer].get());
+    outgoing =
+        std::make_unique<Outgoing>(place_, peer, security_, keepalive_, inboxes_[peer].get());
   }
   if (aborted_) outgoing->Abort();
   return *outgoing;
@@ -133,7 +167,9 @@ GrpcTransport::Outgoing& GrpcTransport::OutgoingTo(int peer) {
 absl::Status GrpcTransport::Send(int peer, const MessageTag& tag, const void* data, int64_t bytes,
                                  const std::atomic<bool>* cancelled) {
   ESPALIER_RETURN_IF_ERROR(CheckPeer(*this, peer));
-  return Explain(OutgoingTo(peer).box().Push(
+  Outgoing& outgoing = OutgoingTo(peer);
+  ESPALIER_RETURN_IF_ERROR(Explain(outgoing.AwaitOpen(cancelled)));
+  return Explain(outgoing.box().Push(
       {.tag = tag,
        .bytes = std::string(static_cast<const char*>(data), static_cast<size_t>(bytes))},
       cancelled));

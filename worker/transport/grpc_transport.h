@@ -3,6 +3,7 @@
 #ifndef ESPALIER_WORKER_TRANSPORT_GRPC_TRANSPORT_H_
 #define ESPALIER_WORKER_TRANSPORT_GRPC_TRANSPORT_H_
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,12 +12,16 @@
 
 #include "absl/status/status.h"
 #include "common/connection_security.h"
+#include "common/grpc_keepalive.h"
 #include "common/mutex.h"
 #include "worker/transport/mailbox.h"
 #include "worker/transport/stage_offer.h"
 #include "worker/transport/transport.h"
 
 namespace espalier {
+
+// In the initial metadata of a stream that is read from now on.
+inline constexpr char kStageStreamOpen[] = "espalier-stage-open";
 
 // Which replica, and this stage's place in it.
 struct ReplicaPlace {
@@ -31,7 +36,8 @@ struct ReplicaPlace {
 // it as its control channel.
 class GrpcTransport final : public Transport {
  public:
-  GrpcTransport(ReplicaPlace place, ConnectionSecurity security);
+  GrpcTransport(ReplicaPlace place, ConnectionSecurity security,
+                std::chrono::milliseconds keepalive = kKeepalive);
   ~GrpcTransport() override;  // as Abort
 
   int rank() const override { return place_.rank; }
@@ -63,6 +69,7 @@ class GrpcTransport final : public Transport {
 
   const ReplicaPlace place_;
   const ConnectionSecurity security_;
+  const std::chrono::milliseconds keepalive_;      // of the streams to peers
   std::vector<std::unique_ptr<Mailbox>> inboxes_;  // by rank
   std::atomic<bool> aborted_ = false;
   Mutex mutex_;

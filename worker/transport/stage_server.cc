@@ -38,11 +38,12 @@ class StageServerImpl final : public StageServer, public v1::StageService::Servi
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
   }
 
-  absl::Status Listen(const ListenAddress& address, const std::optional<TlsServer>& tls) {
+  absl::Status Listen(const ListenAddress& address, const std::optional<TlsServer>& tls,
+                      std::chrono::milliseconds keepalive) {
     ESPALIER_RETURN_IF_ERROR(ProbeListen(address));
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    SetKeepalive(&builder);
+    SetKeepalive(&builder, keepalive);
     int port = 0;
     builder.AddListeningPort(address.ToString(), MakeServerCredentials(tls), &port);
     builder.RegisterService(this);
@@ -63,18 +64,21 @@ class StageServerImpl final : public StageServer, public v1::StageService::Servi
     changed_.NotifyAll();
   }
 
-  grpc::Status Stream(grpc::ServerContext*, grpc::ServerReader<v1::StageChunk>* reader,
+  grpc::Status Stream(grpc::ServerContext* context, grpc::ServerReader<v1::StageChunk>* reader,
                       v1::StageReceipt*) override {
     v1::StageChunk first;
     if (!reader->Read(&first)) return ToGrpcStatus(absl::InvalidArgumentError("an empty stream"));
-    return ToGrpcStatus(Take(first, reader));
+    return ToGrpcStatus(Take(first, context, reader));
   }
 
  private:
-  absl::Status Take(const v1::StageChunk& first, grpc::ServerReader<v1::StageChunk>* reader) {
+  absl::Status Take(const v1::StageChunk& first, grpc::ServerContext* context,
+                    grpc::ServerReader<v1::StageChunk>* reader) {
     ESPALIER_ASSIGN_OR_RETURN(const std::shared_ptr<GrpcTransport> transport, Await(first));
     ESPALIER_ASSIGN_OR_RETURN(Mailbox * inbox,
                               transport->OpenInbox(first.from(), ReadOffer(first.offer())));
+    context->AddInitialMetadata(kStageStreamOpen, "");
+    reader->SendInitialMetadata();
     absl::Status status;
     while (status.ok()) {
       Mailbox::Message message;
@@ -139,10 +143,11 @@ class StageServerImpl final : public StageServer, public v1::StageService::Servi
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StageServer>> StageServer::Start(
-    const std::string& listen, const std::optional<TlsServer>& tls) {
+    const std::string& listen, const std::optional<TlsServer>& tls,
+    std::chrono::milliseconds keepalive) {
   ESPALIER_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(listen));
   auto server = std::make_unique<StageServerImpl>();
-  ESPALIER_RETURN_IF_ERROR(server->Listen(address, tls));
+  ESPALIER_RETURN_IF_ERROR(server->Listen(address, tls, keepalive));
   return server;
 }
 

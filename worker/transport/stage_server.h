@@ -2,6 +2,7 @@
 #ifndef ESPALIER_WORKER_TRANSPORT_STAGE_SERVER_H_
 #define ESPALIER_WORKER_TRANSPORT_STAGE_SERVER_H_
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,9 +16,11 @@ namespace espalier {
 // Thread-safe.
 class StageServer {
  public:
-  // `listen` is HOST:PORT (port 0: any free one). Errors as ParseListenAddress and ProbeListen.
-  static absl::StatusOr<std::unique_ptr<StageServer>> Start(const std::string& listen,
-                                                            const std::optional<TlsServer>& tls);
+  // `listen` is HOST:PORT (port 0: any free one) or unix:/path; `keepalive` as in grpc_keepalive.h.
+  // Errors as ParseListenAddress and ProbeListen.
+  static absl::StatusOr<std::unique_ptr<StageServer>> Start(
+      const std::string& listen, const std::optional<TlsServer>& tls,
+      std::chrono::milliseconds keepalive = kKeepalive);
   virtual ~StageServer() = default;  // ends all streams
 
   // As given to Start, with the real port: what the other stages dial.
