@@ -123,7 +123,8 @@ class Workload {
   void Evaluate() {
     at::Tensor x = Embed();
     RunLayers(&x);
-    benchmark::DoNotOptimize(backend_->Losses(model_, x, tokens_.data(), 1, length_, nullptr));
+    benchmark::DoNotOptimize(
+        backend_->Losses(model_, model_.final_norm, x, tokens_.data(), 1, length_, nullptr));
   }
   const ResidentModel& model() const { return model_; }
   const std::vector<LayerSelection>& selections() const { return selections_; }

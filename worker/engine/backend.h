@@ -88,10 +88,12 @@ class Backend {
                         int64_t sequences, int64_t length, at::Tensor* x,
                         const LayerObserver& observer) = 0;
 
-  // Of each sequence's tokens 1 … T − 1, after the final norm and the head; never holds a [rows, V]
-  // tensor. `dense` (may be null) has the dense model's predictions of the same rows.
-  virtual std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& x,
-                                       const int32_t* tokens, int64_t sequences, int64_t length,
+  // Of each sequence's tokens 1 … T − 1, after a final norm with these weights ([d] float32) and
+  // the head; never holds a [rows, V] tensor. `dense` (may be null) has the dense model's
+  // predictions of the same rows.
+  virtual std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
+                                       const at::Tensor& x, const int32_t* tokens,
+                                       int64_t sequences, int64_t length,
                                        const DenseRows* dense) = 0;
 
   // The model's own predictions after its last layer, for Losses of others. Holds 128 rows' logits

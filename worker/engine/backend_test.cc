@@ -64,9 +64,10 @@ TEST_P(BackendTest, FusedPathEqualsPlainOperations) {
       ASSERT_LT(Distance(x, y), 1e-5) << "layer " << layer << " mask seed " << seed;
     }
     const DenseRows dense = plain->Predictions(*model, at::randn_like(x));
-    const auto losses = fused->Losses(*model, x, tokens.tokens.data(), kSequences, length, &dense);
-    const auto expected =
-        plain->Losses(*model, y, tokens.tokens.data(), kSequences, length, &dense);
+    const auto losses = fused->Losses(*model, model->final_norm, x, tokens.tokens.data(),
+                                      kSequences, length, &dense);
+    const auto expected = plain->Losses(*model, model->final_norm, y, tokens.tokens.data(),
+                                        kSequences, length, &dense);
     for (int64_t s = 0; s < kSequences; ++s) {
       EXPECT_NEAR(losses[s].nll, expected[s].nll, 1e-5 * expected[s].nll);
       EXPECT_GT(expected[s].kl, 0);
@@ -103,8 +104,10 @@ TEST(DivergenceTest, IsTheSumOverTheVocabulary) {
   ThreadPool pool(2);
   const std::unique_ptr<Backend> backend = MakeCpuBackend(&pool);
   const DenseRows dense = backend->Predictions(*model, p_stream);
-  const auto same = backend->Losses(*model, p_stream, tokens.tokens.data(), 2, length, &dense);
-  const auto other = backend->Losses(*model, q_stream, tokens.tokens.data(), 2, length, &dense);
+  const auto same =
+      backend->Losses(*model, model->final_norm, p_stream, tokens.tokens.data(), 2, length, &dense);
+  const auto other =
+      backend->Losses(*model, model->final_norm, q_stream, tokens.tokens.data(), 2, length, &dense);
   for (int64_t s = 0; s < 2; ++s) {
     const double expected = kl[s].narrow(0, 0, length - 1).sum().item<double>();
     EXPECT_GT(expected, 0.01);

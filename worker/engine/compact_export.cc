@@ -94,9 +94,11 @@ absl::StatusOr<at::Tensor> Read(const ModelFolder& folder, const TensorSpec& spe
 
 absl::Status WriteCompactTensors(const ModelFolder& folder, const ModelConfig& config,
                                  const std::vector<LayerSelection>& selections,
-                                 const StageRange& stage, const Subnet& subnet, DType dtype,
-                                 const ByteSink& sink, const Control& control) {
+                                 const at::Tensor& final_norm, const StageRange& stage,
+                                 const Subnet& subnet, DType dtype, const ByteSink& sink,
+                                 const Control& control) {
   Sources sources;
+  sources["model.norm.weight"].replacement = final_norm;
   for (size_t i = 0; i < selections.size(); ++i) {
     AddLayer(stage.first + static_cast<int64_t>(i), selections[i], &sources);
   }

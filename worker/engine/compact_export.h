@@ -12,13 +12,15 @@
 namespace espalier {
 
 // Bytes of the StageTensors of `stage`, in their order. `config` is that of the export
-// (ReformedConfig), `subnet` the whole model's, `selections` are the stage's. Inherited weights
+// (ReformedConfig), `subnet` the whole model's, `selections` are the stage's, and `final_norm`
+// (undefined: the folder's) is the last one's. Inherited weights
 // come straight from the folder, so that a model that was evaluated in a narrower type loses
 // nothing.
 absl::Status WriteCompactTensors(const ModelFolder& folder, const ModelConfig& config,
                                  const std::vector<LayerSelection>& selections,
-                                 const StageRange& stage, const Subnet& subnet, DType dtype,
-                                 const ByteSink& sink, const Control& control);
+                                 const at::Tensor& final_norm, const StageRange& stage,
+                                 const Subnet& subnet, DType dtype, const ByteSink& sink,
+                                 const Control& control);
 
 }  // namespace espalier
 

@@ -73,9 +73,9 @@ class CpuBackend : public Backend {
   void RunLayer(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
                 int64_t sequences, int64_t length, at::Tensor* x,
                 const LayerObserver& observer) override;
-  std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& x,
-                               const int32_t* tokens, int64_t sequences, int64_t length,
-                               const DenseRows* dense) override;
+  std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
+                               const at::Tensor& x, const int32_t* tokens, int64_t sequences,
+                               int64_t length, const DenseRows* dense) override;
   DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) override;
   void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override;
   void FinishGram(at::Tensor* gram) override;
@@ -389,11 +389,12 @@ void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int threa
           pass.x + row0 * pass.d);
 }
 
-std::vector<LossSums> CpuBackend::Losses(const ResidentModel& model, const at::Tensor& x,
-                                         const int32_t* tokens, int64_t sequences, int64_t length,
+std::vector<LossSums> CpuBackend::Losses(const ResidentModel& model, const at::Tensor& final_norm,
+                                         const at::Tensor& x, const int32_t* tokens,
+                                         int64_t sequences, int64_t length,
                                          const DenseRows* dense) {
   std::vector<LossSums> sums =
-      loss_.Run(model, TypeFor(model), x, tokens, sequences, length, dense);
+      loss_.Run(model, TypeFor(model), final_norm, x, tokens, sequences, length, dense);
   NoteMemory(x, LayerInputs());
   return sums;
 }

@@ -39,8 +39,9 @@ int64_t CpuLoss::bytes() const {
 }
 
 std::vector<LossSums> CpuLoss::Run(const ResidentModel& model, ComputeType type,
-                                   const at::Tensor& x, const int32_t* tokens, int64_t sequences,
-                                   int64_t length, const DenseRows* dense) {
+                                   const at::Tensor& final_norm, const at::Tensor& x,
+                                   const int32_t* tokens, int64_t sequences, int64_t length,
+                                   const DenseRows* dense) {
   // The last row of a sequence predicts nothing; its target is a placeholder, its loss unused.
   const int64_t rows = sequences * length;
   std::vector<int32_t> targets(rows);
@@ -49,7 +50,8 @@ std::vector<LossSums> CpuLoss::Run(const ResidentModel& model, ComputeType type,
   std::vector<float> kl(dense == nullptr ? 0 : rows);
   const int64_t d = model.config.hidden_size;
   for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
-    Rows part{.x = x.data_ptr<float>() + row * d,
+    Rows part{.norm = final_norm.data_ptr<float>(),
+              .x = x.data_ptr<float>() + row * d,
               .count = std::min(kRowsAtOnce, rows - row),
               .targets = targets.data() + row,
               .nll = nll.data() + row};
@@ -89,14 +91,13 @@ void CpuLoss::RunRows(const ResidentModel& model, ComputeType type, const Rows& 
 void CpuLoss::Normalise(const ResidentModel& model, ComputeType type, const Rows& rows) {
   const int64_t d = model.config.hidden_size;
   const int64_t stride = PackedMatrix::PaddedK(d);
-  const float* weight = model.final_norm.data_ptr<float>();
   const auto eps = static_cast<float>(model.config.rms_norm_eps);
   pool_->ParallelFor((rows.count + kTileRows - 1) / kTileRows, [&](int64_t tile, int thread) {
     float* row_out = Floats(scratch_) + thread * (kTileRows * kChunk + stride);
     std::fill(row_out, row_out + stride, 0.0f);
     const int64_t end = std::min(rows.count, (tile + 1) * kTileRows);
     for (int64_t i = tile * kTileRows; i < end; ++i) {
-      kernels_->rms_norm(rows.x + i * d, weight, eps, d, row_out);
+      kernels_->rms_norm(rows.x + i * d, rows.norm, eps, d, row_out);
       if (type == ComputeType::kFloat32) {
         std::memcpy(Floats(normalised_) + i * stride, row_out, stride * 4);
       } else {

@@ -20,7 +20,8 @@ class CpuLoss {
   CpuLoss(const CpuKernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
 
   // As Backend::Losses, multiplying in `type`.
-  std::vector<LossSums> Run(const ResidentModel& model, ComputeType type, const at::Tensor& x,
+  std::vector<LossSums> Run(const ResidentModel& model, ComputeType type,
+                            const at::Tensor& final_norm, const at::Tensor& x,
                             const int32_t* tokens, int64_t sequences, int64_t length,
                             const DenseRows* dense);
 
@@ -30,6 +31,7 @@ class CpuLoss {
  private:
   // Some rows, one after another. The target of row i is targets[i].
   struct Rows {
+    const float* norm = nullptr;  // weights of the final norm
     const float* x = nullptr;
     int64_t count = 0;
     const int32_t* targets = nullptr;

@@ -23,6 +23,7 @@
 #include "worker/cuda/loader.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/compact_export.h"
+#include "worker/engine/final_norm.h"
 #include "worker/engine/memory.h"
 #include "worker/engine/progressive_reformation.h"
 #include "worker/engine/resident_model.h"
@@ -178,6 +179,10 @@ class ResidentEngine : public Engine {
   absl::Status CheckPredictions(const TokenSequences& sequences,
                                 const EvaluationOptions& options) const;
   std::vector<LayerSelection> Select(const Subnet& subnet, const ReformedWeights* reformed) const;
+  const at::Tensor& FinalNorm(const ReformedWeights* reformed) const {
+    const bool replaced = reformed != nullptr && reformed->final_norm.defined();
+    return replaced ? reformed->final_norm : model_.final_norm;
+  }
 
   // Runs the stage's layers over batches of whole sequences. `observer_of` (may be empty) gives the
   // observer of each layer; on the last stage `finish` (may be empty) gets what the layers give.
@@ -362,8 +367,9 @@ absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet&
       dense = {options.dense->rows.expected.narrow(0, row, batch.count * length),
                options.dense->rows.entropy.narrow(0, row, batch.count * length)};
     }
-    for (const LossSums& sums : backend_->Losses(model_, batch.x, batch.tokens, batch.count, length,
-                                                 options.dense != nullptr ? &dense : nullptr)) {
+    for (const LossSums& sums :
+         backend_->Losses(model_, FinalNorm(options.reformed), batch.x, batch.tokens, batch.count,
+                          length, options.dense != nullptr ? &dense : nullptr)) {
       losses.push_back({sums.nll, length - 1, sums.kl});
     }
   };
@@ -520,15 +526,24 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
         const Reformation repaired,
         ComputeReformation(model_, calibration, subnet, repair, &pool_, control));
     ESPALIER_ASSIGN_OR_RETURN(Streams streams, IncomingStreams(sequences, control, pipeline));
+    const int64_t length = sequences.sequence_length;
+    const int64_t held = HeldBack(sequences.count());
+    const int64_t fitted = (sequences.count() - held) * length;
     ESPALIER_ASSIGN_OR_RETURN(
         Reformation reformed,
         ComputeProgressiveReformation(model_, Select(subnet, repaired.weights.get()), options,
-                                      sequences.sequence_length, backend_.get(), &pool_, control,
-                                      &streams));
+                                      length, fitted, backend_.get(), &pool_, control, &streams));
     if (!last_stage()) {
-      ESPALIER_RETURN_IF_ERROR(
-          PassStreamsOn(streams, sequences.sequence_length, control, pipeline));
+      ESPALIER_RETURN_IF_ERROR(PassStreamsOn(streams, length, control, pipeline));
+      return reformed;
     }
+    auto weights = std::make_shared<ReformedWeights>(*reformed.weights);
+    ESPALIER_ASSIGN_OR_RETURN(
+        weights->final_norm,
+        FitFinalNorm(model_, streams.dense.narrow(0, fitted, held * length),
+                     streams.reformed.narrow(0, fitted, held * length),
+                     sequences.tokens.data() + fitted, held, length, backend_.get(), control));
+    reformed.weights = std::move(weights);
     return reformed;
   });
 }
@@ -595,8 +610,9 @@ absl::Status ResidentEngine::ExportCompact(const Subnet& subnet, const ReformedW
   return WithoutExceptions("exporting the subnet", [&]() -> absl::Status {
     const ModelConfig config =
         ReformedConfig(folder_.config, reformed != nullptr && reformed->biases);
-    return WriteCompactTensors(folder_, config, Select(own, reformed), stage_, subnet, dtype, sink,
-                               control);
+    return WriteCompactTensors(folder_, config, Select(own, reformed),
+                               reformed == nullptr ? at::Tensor() : reformed->final_norm, stage_,
+                               subnet, dtype, sink, control);
   });
 }
 

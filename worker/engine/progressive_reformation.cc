@@ -43,11 +43,13 @@ LayerSelection OneModule(const LayerSelection& selection, bool mlp) {
 class Reformer {
  public:
   Reformer(const ResidentModel& model, const ReformationSpec& options, int64_t length,
-           Backend* backend, ThreadPool* pool, const Control& control, Streams* streams)
+           int64_t fitted_rows, Backend* backend, ThreadPool* pool, const Control& control,
+           Streams* streams)
       : model_(model),
         options_(options),
         length_(length),
         batch_(std::max<int64_t>(1, kRowsPerBatch / length) * length),
+        fitted_rows_(fitted_rows),
         backend_(backend),
         pool_(pool),
         control_(control),
@@ -89,10 +91,9 @@ class Reformer {
     }
   }
 
-  // Calls body(first, count) for batches of rows; stops when cancelled.
+  // Calls body(first, count) for batches of the first `rows`; stops when cancelled.
   template <typename Body>
-  absl::Status ForBatches(Body body) {
-    const int64_t rows = streams_->dense.size(0);
+  absl::Status ForBatches(int64_t rows, Body body) {
     for (int64_t first = 0; first < rows; first += batch_) {
       if (Cancelled(control_)) return CancelledError();
       body(first, std::min(batch_, rows - first));
@@ -126,7 +127,7 @@ class Reformer {
     const int64_t d = model_.config.hidden_size;
     at::Tensor gram = at::zeros({d, d}, streams_->dense.options());   // Σ h hᵀ
     at::Tensor cross = at::zeros({d, d}, streams_->dense.options());  // Σ h (ĥ − h)ᵀ
-    ESPALIER_RETURN_IF_ERROR(ForBatches([&](int64_t first, int64_t count) {
+    ESPALIER_RETURN_IF_ERROR(ForBatches(fitted_rows_, [&](int64_t first, int64_t count) {
       const at::Tensor h = Normalised(streams_->reformed.narrow(0, first, count), norm);
       const at::Tensor dense = Normalised(streams_->dense.narrow(0, first, count), norm);
       backend_->AccumulateGram(h, &gram);
@@ -160,9 +161,9 @@ class Reformer {
     at::Tensor gram = at::zeros({inner, inner}, options);
     at::Tensor product = at::zeros({inner, model_.config.hidden_size}, options);
     double energy = 0;
-    ESPALIER_RETURN_IF_ERROR(ForBatches([&](int64_t first, int64_t count) {
-      at::Tensor goal = streams_->dense.narrow(0, first, count);
-      RunModule(index, dense, &goal, {});
+    ESPALIER_RETURN_IF_ERROR(Advance(index, dense, streams_->dense));
+    ESPALIER_RETURN_IF_ERROR(ForBatches(fitted_rows_, [&](int64_t first, int64_t count) {
+      const at::Tensor goal = streams_->dense.narrow(0, first, count);
       at::Tensor x = streams_->reformed.narrow(0, first, count).clone();
       const at::Tensor target = goal - x;
       energy += target.square().sum(at::kDouble).item<double>();
@@ -195,7 +196,7 @@ class Reformer {
   }
 
   absl::Status Advance(int64_t layer, const LayerSelection& selection, at::Tensor& stream) {
-    return ForBatches([&](int64_t first, int64_t count) {
+    return ForBatches(stream.size(0), [&](int64_t first, int64_t count) {
       at::Tensor x = stream.narrow(0, first, count);
       RunModule(layer, selection, &x, {});
     });
@@ -210,6 +211,7 @@ class Reformer {
   const ReformationSpec options_;
   const int64_t length_;
   const int64_t batch_;
+  const int64_t fitted_rows_;  // the streams' rows that weights are fitted to: the first ones
   Backend* const backend_;
   ThreadPool* const pool_;
   const Control& control_;
@@ -219,13 +221,11 @@ class Reformer {
 
 }  // namespace
 
-absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
-                                                          std::vector<LayerSelection> selections,
-                                                          const ReformationSpec& options,
-                                                          int64_t length, Backend* backend,
-                                                          ThreadPool* pool, const Control& control,
-                                                          Streams* streams) {
-  Reformer reformer(model, options, length, backend, pool, control, streams);
+absl::StatusOr<Reformation> ComputeProgressiveReformation(
+    const ResidentModel& model, std::vector<LayerSelection> selections,
+    const ReformationSpec& options, int64_t length, int64_t fitted_rows, Backend* backend,
+    ThreadPool* pool, const Control& control, Streams* streams) {
+  Reformer reformer(model, options, length, fitted_rows, backend, pool, control, streams);
   auto weights = std::make_shared<ReformedWeights>();
   const auto layers = std::ssize(selections);
   for (int64_t i = 0; i < layers; ++i) {

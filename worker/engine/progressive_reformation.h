@@ -29,14 +29,15 @@ struct Streams {
   at::Tensor reformed;
 };
 
-// `selections` of the stage's layers hold the repaired weights to begin with. Leaves in `streams`
-// what the stage gives. May throw libtorch's exceptions.
+// `selections` of the stage's layers hold the repaired weights to begin with. Weights are fitted to
+// the first `fitted_rows` of the streams, whole sequences; leaves in `streams` what the stage gives
+// for all of them. May throw libtorch's exceptions.
 absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
                                                           std::vector<LayerSelection> selections,
                                                           const ReformationSpec& options,
-                                                          int64_t length, Backend* backend,
-                                                          ThreadPool* pool, const Control& control,
-                                                          Streams* streams);
+                                                          int64_t length, int64_t fitted_rows,
+                                                          Backend* backend, ThreadPool* pool,
+                                                          const Control& control, Streams* streams);
 
 }  // namespace espalier
 

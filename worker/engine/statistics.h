@@ -52,7 +52,8 @@ class Predictions {
 class ReformedWeights {
  public:
   std::vector<LayerWeights> layers;
-  bool biases = false;  // the reformation gives some
+  at::Tensor final_norm;  // [d] float32, of the last stage; undefined: the model's
+  bool biases = false;    // the reformation gives some
 };
 
 // The factor of a symmetric positive definite matrix. `damping` is what had to be added to its

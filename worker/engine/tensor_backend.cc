@@ -53,9 +53,9 @@ class TensorBackend : public Backend {
     if (observer) observer(inputs);
   }
 
-  std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& x,
-                               const int32_t* tokens, int64_t sequences, int64_t length,
-                               const DenseRows* dense) override;
+  std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
+                               const at::Tensor& x, const int32_t* tokens, int64_t sequences,
+                               int64_t length, const DenseRows* dense) override;
   DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) override;
 
   void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override {
@@ -159,7 +159,8 @@ void TensorBackend::RunMlp(const ResidentModel& model, const ResidentLayer& laye
   AddBias(weights.down_bias, layer.down_bias, x);
 }
 
-std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model, const at::Tensor& x,
+std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model,
+                                            const at::Tensor& final_norm, const at::Tensor& x,
                                             const int32_t* tokens, int64_t sequences,
                                             int64_t length, const DenseRows* dense) {
   const at::Tensor ids =
@@ -171,7 +172,7 @@ std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model, const at
     for (int64_t first = 0; first + 1 < length; first += kVocabularyRows) {
       const int64_t count = std::min(kVocabularyRows, length - 1 - first);
       const at::Tensor input =
-          RmsNorm(rows.narrow(0, first, count), model.final_norm, model.config.rms_norm_eps);
+          RmsNorm(rows.narrow(0, first, count), final_norm, model.config.rms_norm_eps);
       const at::Tensor logits = at::linear(input.to(model.type), head).to(at::kFloat);
       const at::Tensor targets = ids[s].narrow(0, first + 1, count).to(model.device);
       const at::Tensor log_sum = at::logsumexp(logits, -1);
