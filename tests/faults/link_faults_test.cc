@@ -78,7 +78,6 @@ TEST_F(LinkFaultsTest, Forgotten) {
   DisturbLinks([](FaultProxy& way) { way.Freeze(); });
 }
 
-// Slow is not lost.
 TEST_F(LinkFaultsTest, Slow) {
   DisturbLinks([this](FaultProxy& way) {
     way.Throttle(static_cast<int64_t>(50'000 + Random(200'000)));

@@ -176,8 +176,10 @@ class Engine {
                                              const Control& control = {}) = 0;
 
   // New weights for all linears of `subnet`, module after module, each fitted on what the modules
-  // before it really give (docs/method.md, "Progressive reformation"). `sequences` should be those
-  // of the calibration; their activations are held twice. All stages call it together.
+  // before it really give (docs/method.md, "Progressive reformation"), and on the last stage those
+  // of the final norm, fitted to the last sixteenth of the sequences, which nothing else is fitted
+  // to. `sequences` should be those of the calibration; their activations are held twice. All
+  // stages call it together.
   virtual absl::StatusOr<Reformation> ReformProgressively(const Calibration& calibration,
                                                           const Subnet& subnet,
                                                           const ReformationSpec& options,
