@@ -213,7 +213,7 @@ void TakeTurns(benchmark::State& state, Ours&& ours, Limit&& limit) {
   limit();
   double our_seconds = 0;
   double limit_seconds = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     at::set_num_threads(1);
     const double seconds = Seconds(ours);
     at::set_num_threads(Threads());

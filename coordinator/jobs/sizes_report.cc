@@ -77,15 +77,19 @@ class Frame {
 
   std::vector<double> RatioTicks() const {
     std::vector<double> ticks;
-    for (double tick = least_ratio_; tick < 1 + 1e-9; tick += 0.1) ticks.push_back(tick);
+    const auto steps = static_cast<int>((1 - least_ratio_) / 0.1 + 1e-6);
+    for (int i = 0; i <= steps; ++i) ticks.push_back(least_ratio_ + 0.1 * i);
     return ticks;
   }
   // 1, 1.5, 2, 3, 5, 7 times powers of ten.
   std::vector<double> PerplexityTicks() const {
     std::vector<double> ticks;
-    for (double power = std::pow(10, std::floor(std::log10(low_))); power <= high_; power *= 10) {
+    const auto last = static_cast<int>(std::floor(std::log10(high_)));
+    for (auto exponent = static_cast<int>(std::floor(std::log10(low_))); exponent <= last;
+         ++exponent) {
       for (const double factor : {1.0, 1.5, 2.0, 3.0, 5.0, 7.0}) {
-        if (power * factor >= low_ && power * factor <= high_) ticks.push_back(power * factor);
+        const double tick = factor * std::pow(10, exponent);
+        if (tick >= low_ && tick <= high_) ticks.push_back(tick);
       }
     }
     return ticks;

@@ -78,7 +78,7 @@ void BM_Generation(benchmark::State& state, const ModelConfig& config) {
   RandomStream random(1, RandomPurpose::kTest, 0, 0);
   auto search = MakePaperSearch(config, PaperJob(config), Scores(config, random));
   if (!search.ok()) return state.SkipWithError(search.status().ToString().c_str());
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     std::vector<double> fitness((*search)->Generation().size());
     for (double& value : fitness) value = random.Uniform();
     if (!(*search)->Report(fitness).ok()) return state.SkipWithError("report failed");
@@ -137,7 +137,7 @@ void BM_AllocationRound(benchmark::State& state, const ModelConfig& config) {
     return true;
   };
   if (!report_two()) return state.SkipWithError("report failed");
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     if (!report_two()) return state.SkipWithError("report failed");
   }
 }
@@ -156,7 +156,7 @@ void BM_LeastDamage(benchmark::State& state, const ModelConfig& config) {
   }
   const auto high = static_cast<int64_t>(0.7 * static_cast<double>(table->dense_parameters())) -
                     table->fixed_parameters();
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     benchmark::DoNotOptimize(search::LeastDamage(modules, {.low = high * 99 / 100, .high = high}));
   }
 }

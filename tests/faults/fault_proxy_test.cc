@@ -6,8 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -226,8 +229,16 @@ TEST_F(FaultProxyTest, WaitsForBytes) {
   ends.client.Send("abc");
   EXPECT_EQ(ends.target.Read(3), "abc");
   EXPECT_FALSE(proxy_->WaitForBytes(Direction::kToTarget, 1, std::chrono::steady_clock::now()));
-  std::thread sender([&] { ends.client.Send("de"); });
+  // Only bytes after the call count, and what is sent once may come before it.
+  std::atomic<bool> seen = false;
+  std::thread sender([&] {
+    while (!seen) {
+      ends.client.Send("d");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
   EXPECT_TRUE(proxy_->WaitForBytes(Direction::kToTarget, 2, Soon()));
+  seen = true;
   sender.join();
 }
 

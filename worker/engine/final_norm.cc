@@ -58,8 +58,12 @@ absl::StatusOr<at::Tensor> FitFinalNorm(const ResidentModel& model, const at::Te
       ESPALIER_ASSIGN_OR_RETURN(right_value, divergence(right));
     }
   }
-  if (std::min(left_value, right_value) >= unchanged) return at::Tensor();
-  return model.final_norm * (left_value < right_value ? left : right);
+  const double factor = left_value < right_value ? left : right;
+  // What is within the search's precision of 1 is no finding, but rounding.
+  if (std::min(left_value, right_value) >= unchanged || std::abs(factor - 1) < kPrecision) {
+    return at::Tensor();
+  }
+  return model.final_norm * factor;
 }
 
 }  // namespace espalier

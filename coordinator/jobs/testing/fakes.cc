@@ -32,7 +32,7 @@ Subnet DrawSubnet(const ModelConfig& config, RandomStream& random) {
   return subnet;
 }
 
-class FakeSearch : public SubnetSearch {
+class FakeSearch final : public SubnetSearch {
  public:
   FakeSearch(ModelConfig config, const JobSpec& spec) : config_(config), spec_(spec) {
     history_ = absl::StrCat(spec.seed);
