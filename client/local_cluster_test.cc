@@ -11,14 +11,11 @@
 #include "client/job_client.h"
 #include "client/testing/small_model.h"
 #include "common/job_spec.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "worker/service/testing/fake_engine.h"
 
 namespace espalier {
 namespace {
-
-using ::testing::HasSubstr;
 
 TEST(PrivateDirectoryTest, NobodyElseMayEnterAndItGoesAway) {
   auto directory = PrivateDirectory::Create();

@@ -20,7 +20,6 @@ namespace espalier {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 
 // The result of `spec` on a cluster of `workers` with engines of `loader`.

@@ -259,7 +259,7 @@ TEST(BrainTest, TasksOfALostWorkerAreFirstInLineInTheirOldOrder) {
   harness.Handle(WorkerLost{.worker = 1, .reason = "gone"});
   std::erase_if(harness.open(), [](const SendTask& task) { return task.worker == 1; });
   const size_t before = harness.open().size();
-  while (harness.open().size() > 0 && lost.size() > 0) {
+  while (!harness.open().empty() && !lost.empty()) {
     harness.Answer(harness.open().front());
     EXPECT_EQ(FingerprintOf(harness.open().back()), lost.front());
     lost.erase(lost.begin());

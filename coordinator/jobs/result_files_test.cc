@@ -1,6 +1,5 @@
 #include "coordinator/jobs/result_files.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -10,9 +9,6 @@
 
 namespace espalier {
 namespace {
-
-using ::testing::HasSubstr;
-using ::testing::Not;
 
 ScoredCandidate Best() {
   ScoredCandidate best;

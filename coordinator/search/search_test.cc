@@ -15,7 +15,6 @@ namespace espalier {
 namespace {
 
 using search::Llama65BShape;
-using search::MasksOf;
 using search::RandomScores;
 using search::SmallModel;
 using search::SmolLm2Model;

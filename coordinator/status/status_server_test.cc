@@ -72,7 +72,7 @@ class StatusServerTest : public ::testing::Test {
   }
 
   const TestCa ca_;
-  const OneJob source_;
+  const OneJob source_{};
   std::unique_ptr<StatusServer> server_;
 };
 

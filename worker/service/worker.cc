@@ -64,7 +64,7 @@ bool IsRefusal(const absl::Status& status) {
   }
 }
 
-class WorkerImpl : public Worker {
+class WorkerImpl final : public Worker {
  public:
   WorkerImpl(WorkerOptions options, const DeviceInfo& device,
              std::unique_ptr<StageServer> stage_server, EngineLoader loader)
