@@ -21,8 +21,8 @@ int64_t HeldBack(int64_t sequences);
 // KL(dense ‖ subnet); `dense` and `subnet` [sequences · length, d] are what the last layer gives.
 // The divergence is convex in c, which multiplies the logits: the inverse of a temperature (Guo et
 // al. 2017, "On Calibration of Modern Neural Networks"). Undefined without sequences, when the
-// divergence is not finite, or when no c further from 1 than
-// 0.005 is better. May throw libtorch's exceptions.
+// divergence is not finite, or when no c further than 0.005 from 1 is better. May throw libtorch's
+// exceptions.
 absl::StatusOr<at::Tensor> FitFinalNorm(const ResidentModel& model, const at::Tensor& dense,
                                         const at::Tensor& subnet, const int32_t* tokens,
                                         int64_t sequences, int64_t length, Backend* backend,
