@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs deploy/slurm/espalier.sbatch for real: a Slurm cluster of one node in a temporary folder,
-# under ports and a munge socket of its own, and three small jobs: one to its result, undisturbed;
-# the same one, requeued in its search and then killed, which must give the same bytes; and one that
-# is stopped. Ends every daemon it started.
+# under ports and a munge socket of its own, and four small jobs: one to its result, undisturbed;
+# the same one over TCP with certificates and tokens and the model divided, as on several nodes, and
+# once more, requeued in its search and then killed, which must both give the same bytes; and one
+# that is stopped. Ends every daemon it started.
 #
 # Usage: tests/slurm_test.sh [FOLDER_OF_PROGRAMS]     default: build/release/bin
 #
@@ -96,7 +97,7 @@ daemons+=($!)
 idle() { [[ "$(sinfo --noheader --format=%T 2>/dev/null)" == idle ]]; }
 until_true 60 "an idle node" idle
 
-# ---- Two jobs.
+# ---- The jobs.
 state() { scontrol --oneliner show job "$1" 2>/dev/null | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 in_state() { [[ "$(state "$1")" == "$2" ]]; }
 restarted() { scontrol --oneliner show job "$1" | grep -q "Restarts=$2"; }
@@ -129,11 +130,14 @@ search: {generations: $2, mutations: 4, crossovers: 2, initial_mutations: 2, sur
          sequences: 2}
 JOB
 }
-# From $work, where the state is kept then. Scratch folders of killed scripts go with it.
+# submit NAME [VARIABLE=VALUE...]: from $work, where the state is kept then. Scratch folders of
+# killed scripts go with it.
 submit() {
-  (cd "$work" && TMPDIR="$work/tmp" sbatch --parsable --output="$work/slurm-$1.out" \
-    --cpus-per-task="$(nproc)" --export="ALL,JOB=$work/$1.yaml,WORKERS=2,ESPALIER=$programs" \
-    "$script")
+  local name="$1" variables
+  shift
+  variables="$(printf ',%s' "JOB=$work/$name.yaml" WORKERS=2 "ESPALIER=$programs" "$@")"
+  (cd "$work" && TMPDIR="$work/tmp" sbatch --parsable --output="$work/slurm-$name.out" \
+    --cpus-per-task="$(nproc)" --export="ALL$variables" "$script")
 }
 
 mkdir "$work/results" "$work/tmp"
@@ -147,6 +151,23 @@ done
 grep -q 'says goodbye' "$work/slurm-quiet.out" || fail "the workers did not stop cleanly"
 [[ ! -e "$work/espalier-state-$job" ]] || fail "the state of a job that has its result is left"
 echo "ok: a job runs to its result"
+
+scripts/make-dev-certs "$work/certs" "$(hostname -f)" >"$work/certs.log"
+write_job encrypted 150
+echo 'stages: 2' >>"$work/encrypted.yaml"
+job="$(submit encrypted CERTS="$work/certs" PORT=26819)"
+until_true 300 "job $job to end" in_state "$job" COMPLETED
+for file in population.jsonl compact/model.safetensors; do
+  cmp "$work/results/quiet/$file" "$work/results/encrypted/$file" ||
+    fail "$file of the encrypted job is another one"
+done
+grep -q 'with TLS' "$work/slurm-encrypted.out" || fail "it was not encrypted"
+echo "ok: the same with certificates and tokens"
+
+! JOB=none SLURM_JOB_ID=0 SLURM_JOB_NUM_NODES=2 bash "$script" 2>"$work/refused.log" ||
+  fail "two nodes without certificates were not refused"
+grep -q 'set CERTS' "$work/refused.log" || fail "the refusal does not say what to do"
+echo "ok: several nodes without certificates are refused"
 
 write_job disturbed 150
 job="$(submit disturbed)"
@@ -169,7 +190,7 @@ for file in population.jsonl compact/model.safetensors; do
     fail "$file of the requeued job is another one"
 done
 [[ ! -e "$work/espalier-state-$job" ]] || fail "the state of a job that has its result is left"
-[[ -z "$(ls -A "$work/results" | grep -vx 'quiet\|disturbed')" ]] || fail "something else is left"
+[[ -z "$(ls -A "$work/results" | grep -vx 'quiet\|encrypted\|disturbed')" ]] || fail "something else is left"
 echo "ok: requeued and killed in its search, a job goes on and gives the same bytes"
 
 write_job stopped 100000

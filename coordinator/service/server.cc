@@ -151,7 +151,8 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
                           absl::StrCat("status endpoint (--status-listen): ", listening.message()));
     }
   }
-  spdlog::info("listening on {}", server->address());
+  spdlog::info("listening on {}{}", server->address(),
+               options.security.tls.has_value() ? ", with TLS" : "");
   return server;
 }
 
