@@ -36,7 +36,7 @@ Brain::Brain(const BrainOptions& options, const SearchFactory* searches)
 void Brain::RestoreFinished(const JobView& view, const std::string& idempotency_key) {
   last_job_ = std::max(last_job_, view.id);
   if (!idempotency_key.empty()) submissions_[idempotency_key] = view.id;
-  finished_.emplace(view.id, view);
+  if (finished_.emplace(view.id, view).second) ++finished_counts_[view.state];
 }
 
 void Brain::Restore(StoredJob job, TimeMs now, Actions* actions) {
@@ -381,7 +381,8 @@ void Brain::Retire(const Step& step) {
     CancelAssignments(step, it->first);
     step.actions->push_back(ReleaseJob{.job = it->first});
     shares_.Leave(it->first);
-    finished_.emplace(it->first, it->second->view());
+    const JobView view = it->second->view();
+    if (finished_.emplace(it->first, view).second) ++finished_counts_[view.state];
     it = active_.erase(it);
   }
   // Nobody is before the oldest one.

@@ -21,6 +21,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,7 +94,11 @@ class Brain {
 
   // NOT_FOUND says which jobs there are.
   absl::StatusOr<JobView> Job(JobId job) const;
-  std::vector<JobView> Jobs() const;  // in the order of submission
+  // All unfinished jobs, and of the finished ones the newest, `most` in all at the most (or more,
+  // when more are unfinished), in the order of submission. Takes no longer the more have finished.
+  std::vector<JobView> Jobs(size_t most) const;
+  std::vector<JobView> Jobs() const { return Jobs(std::numeric_limits<size_t>::max()); }
+  JobCounts CountJobs() const;  // of all jobs that are not deleted
   std::vector<WorkerView> Workers() const;
   // OK while `task` is an export of `job`, assigned under `epoch`: its files may be taken.
   absl::Status CheckUpload(JobId job, TaskId task, uint64_t epoch) const;
@@ -201,6 +206,7 @@ class Brain {
   std::map<TaskId, Assignment> assignments_;
   std::map<JobId, std::unique_ptr<JobMachine>> active_;  // unfinished jobs, oldest first
   std::map<JobId, JobView> finished_;
+  JobCounts finished_counts_;
   std::map<std::string, JobId> submissions_;  // by idempotency key
   JobId last_job_ = 0;
   TaskId last_task_ = 0;

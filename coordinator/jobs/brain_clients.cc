@@ -92,8 +92,9 @@ absl::Status Brain::Delete(JobId job, Actions* actions) {
     return absl::FailedPreconditionError(
         absl::StrCat("job-", job, " has not ended; cancel it first"));
   }
-  ESPALIER_RETURN_IF_ERROR(Job(job).status());
+  ESPALIER_ASSIGN_OR_RETURN(const JobView view, Job(job));
   finished_.erase(job);
+  --finished_counts_[view.state];
   std::erase_if(submissions_, [job](const auto& submission) { return submission.second == job; });
   actions->push_back(ForgetJob{.job = job});
   return absl::OkStatus();
@@ -128,13 +129,22 @@ absl::StatusOr<JobView> Brain::Job(JobId job) const {
                                   : absl::StrCat("jobs go from job-1 to job-", last_job_)));
 }
 
-std::vector<JobView> Brain::Jobs() const {
+std::vector<JobView> Brain::Jobs(size_t most) const {
+  const size_t room = most > active_.size() ? most - active_.size() : 0;
   std::vector<JobView> views;
-  for (const auto& [id, view] : finished_) views.push_back(view);
+  for (auto it = finished_.rbegin(); it != finished_.rend() && views.size() < room; ++it) {
+    views.push_back(it->second);
+  }
   for (const auto& [id, job] : active_) views.push_back(job->view());
   std::sort(views.begin(), views.end(),
             [](const JobView& a, const JobView& b) { return a.id < b.id; });
   return views;
+}
+
+JobCounts Brain::CountJobs() const {
+  JobCounts counts = finished_counts_;
+  for (const auto& [id, job] : active_) ++counts[job->view().state];
+  return counts;
 }
 
 absl::Status Brain::CheckUpload(JobId job, TaskId task, uint64_t epoch) const {

@@ -6,11 +6,13 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "coordinator/jobs/testing/brain_harness.h"
 
 namespace espalier {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -311,6 +313,37 @@ TEST(BrainSharingTest, WhatHasEndedCannotBePausedOrResumed) {
   EXPECT_EQ(paused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(paused.message()), HasSubstr("job-1 has ended"));
   EXPECT_EQ(harness.brain().Resume(9, 0, harness.actions()).code(), absl::StatusCode::kNotFound);
+}
+
+// ---- Many jobs ----
+
+TEST(BrainSharingTest, OfManyJobsTheUnfinishedAndTheNewestAreListed) {
+  BrainHarness harness;
+  Actions actions;
+  for (const JobId id : {1, 2, 3, 4, 5, 6}) {
+    EXPECT_EQ(*harness.brain().Submit(Spec(id), absl::StrCat("key-", id), 0, &actions), id);
+  }
+  for (const JobId id : {2, 3, 4}) {
+    EXPECT_TRUE(harness.brain().Cancel(id, "enough", harness.now(), harness.actions()).ok());
+  }
+  const auto listed = [&](size_t most) {
+    std::vector<JobId> ids;
+    for (const JobView& view : harness.brain().Jobs(most)) ids.push_back(view.id);
+    return ids;
+  };
+  EXPECT_THAT(listed(100), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(listed(5), ElementsAre(1, 3, 4, 5, 6));
+  EXPECT_THAT(listed(2), ElementsAre(1, 5, 6));
+  const auto count = [&](JobState state) {
+    const JobCounts counts = harness.brain().CountJobs();
+    const auto found = counts.find(state);
+    return found == counts.end() ? 0 : found->second;
+  };
+  EXPECT_EQ(count(JobState::kCancelled), 3);
+  EXPECT_EQ(count(JobState::kQueued) + count(JobState::kRunning), 3);
+  ASSERT_TRUE(harness.brain().Delete(3, harness.actions()).ok());
+  EXPECT_EQ(count(JobState::kCancelled), 2);
+  EXPECT_THAT(listed(5), ElementsAre(1, 2, 4, 5, 6));
 }
 
 // ---- Deleting ----

@@ -6,6 +6,7 @@
 #define ESPALIER_COORDINATOR_JOBS_TYPES_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -212,6 +213,7 @@ using Event = std::variant<WorkerAttached, WorkerLost, WorkerLeft, WorkerHeartbe
 
 enum class JobState { kQueued, kRunning, kPaused, kSucceeded, kFailed, kCancelled };
 bool IsFinal(JobState state);
+using JobCounts = std::map<JobState, int64_t>;
 
 enum class JobPhase { kLoad, kCalibrate, kInitialize, kSearch, kReform, kEvaluate, kExport };
 

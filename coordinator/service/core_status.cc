@@ -12,7 +12,8 @@ StatusSnapshot CoordinatorCore::Look() const {
           .trouble = trouble,
           .start_unix_ms = start_unix_ms_,
           .now = Now(),
-          .jobs = brain_.Jobs(),
+          .jobs = brain_.Jobs(kMostJobRows),
+          .job_counts = brain_.CountJobs(),
           .workers = brain_.Workers(),
           .totals = activity_.totals()};
 }

@@ -49,13 +49,13 @@ class Families {
   std::vector<MetricFamily> families_;
 };
 
-std::vector<std::pair<std::string, double>> JobsByState(const std::vector<JobView>& jobs) {
+std::vector<std::pair<std::string, double>> JobsByState(const JobCounts& jobs) {
   std::vector<std::pair<std::string, double>> counts;
   for (const JobState state : {JobState::kQueued, JobState::kRunning, JobState::kPaused,
                                JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
-    double count = 0;
-    for (const JobView& job : jobs) count += job.state == state ? 1 : 0;
-    counts.emplace_back(JobStateName(state), count);
+    const auto count = jobs.find(state);
+    counts.emplace_back(JobStateName(state),
+                        count == jobs.end() ? 0 : static_cast<double>(count->second));
   }
   return counts;
 }
@@ -82,7 +82,7 @@ std::string MetricsText(const StatusSnapshot& snapshot, const ProcessFigures& pr
   Families families;
   families.Gauges("espalier_build_info", "Always 1; the label says which version runs.", "version",
                   {{std::string(kVersion), 1}});
-  families.Gauges("espalier_jobs", "Jobs by state.", "state", JobsByState(snapshot.jobs));
+  families.Gauges("espalier_jobs", "Jobs by state.", "state", JobsByState(snapshot.job_counts));
   families.Gauge("espalier_workers", "Workers attached.",
                  static_cast<double>(snapshot.workers.size()));
   AddTotals(snapshot.totals, families);

@@ -32,8 +32,9 @@ TEST(MetricsTest, SaysWhatTheSnapshotHolds) {
   StatusSnapshot snapshot;
   snapshot.ready = true;
   snapshot.now = 12'500;
-  snapshot.jobs = {MakeJob(1, JobState::kSucceeded), MakeJob(2, JobState::kRunning),
-                   MakeJob(3, JobState::kQueued), MakeJob(4, JobState::kQueued)};
+  snapshot.jobs = {MakeJob(900, JobState::kRunning)};
+  snapshot.job_counts = {
+      {JobState::kSucceeded, 897}, {JobState::kRunning, 1}, {JobState::kQueued, 2}};
   snapshot.workers.resize(3);
   snapshot.totals = {.tasks_assigned = 10,
                      .tasks_finished = 6,
@@ -46,7 +47,7 @@ TEST(MetricsTest, SaysWhatTheSnapshotHolds) {
                                                   {"espalier_jobs{state=\"paused\"}", 0},
                                                   {"espalier_jobs{state=\"queued\"}", 2},
                                                   {"espalier_jobs{state=\"running\"}", 1},
-                                                  {"espalier_jobs{state=\"succeeded\"}", 1},
+                                                  {"espalier_jobs{state=\"succeeded\"}", 897},
                                                   {"espalier_jobs{state=\"failed\"}", 0},
                                                   {"espalier_jobs{state=\"cancelled\"}", 0},
                                                   {"espalier_workers", 3},

@@ -14,6 +14,9 @@
 
 namespace espalier {
 
+// However many jobs there were, so many rows are shown (or more, when more are unfinished).
+inline constexpr size_t kMostJobRows = 200;
+
 // Everything at one moment.
 struct StatusSnapshot {
   uint64_t change = 0;        // number of the newest change (ActivityCounters)
@@ -21,7 +24,9 @@ struct StatusSnapshot {
   std::string trouble;        // why not, unless it is shutting down
   int64_t start_unix_ms = 0;  // wall-clock time of the brain's time 0, the process's start
   TimeMs now = 0;
-  std::vector<JobView> jobs;  // in the order of submission
+  // In the order of submission: the unfinished and the newest ones, up to kMostJobRows.
+  std::vector<JobView> jobs;
+  JobCounts job_counts;  // of all jobs
   std::vector<WorkerView> workers;
   ActivityTotals totals;
 };

@@ -1,6 +1,5 @@
 #include "coordinator/status/status_json.h"
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -66,21 +65,6 @@ Json JobRow(const JobView& view, int64_t start_unix_ms) {
           {"finished_unix_ms", std::move(finished)}};
 }
 
-Json JobRows(const StatusSnapshot& snapshot) {
-  const auto& jobs = snapshot.jobs;
-  size_t open = std::count_if(jobs.begin(), jobs.end(),
-                              [](const JobView& job) { return !IsFinal(job.state); });
-  size_t finished = jobs.size() - open;
-  const size_t room = kMostJobRows > open ? kMostJobRows - open : 0;
-  Json rows = Json::array();
-  for (const JobView& job : jobs) {
-    // The oldest of the finished ones go first.
-    if (IsFinal(job.state) && finished-- > room) continue;
-    rows.push_back(JobRow(job, snapshot.start_unix_ms));
-  }
-  return rows;
-}
-
 Json WorkerJson(const WorkerView& view) {
   return {{"id", absl::StrCat("worker-", view.number)},
           {"name", view.info.name},
@@ -124,13 +108,17 @@ Json MessagesJson(const std::vector<JobLine>& messages) {
 Json StatusJson(const StatusSnapshot& snapshot) {
   Json workers = Json::array();
   for (const WorkerView& worker : snapshot.workers) workers.push_back(WorkerJson(worker));
+  Json jobs = Json::array();
+  for (const JobView& job : snapshot.jobs) jobs.push_back(JobRow(job, snapshot.start_unix_ms));
+  int64_t total = 0;
+  for (const auto& [state, count] : snapshot.job_counts) total += count;
   return {{"version", kVersion},
           {"ready", snapshot.ready},
           {"trouble", snapshot.trouble},
           {"started_unix_ms", snapshot.start_unix_ms},
           {"uptime_seconds", static_cast<double>(snapshot.now) / 1e3},
-          {"jobs_total", snapshot.jobs.size()},
-          {"jobs", JobRows(snapshot)},
+          {"jobs_total", total},
+          {"jobs", std::move(jobs)},
           {"workers", std::move(workers)}};
 }
 

@@ -2,7 +2,6 @@
 #ifndef ESPALIER_COORDINATOR_STATUS_STATUS_JSON_H_
 #define ESPALIER_COORDINATOR_STATUS_STATUS_JSON_H_
 
-#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -11,10 +10,6 @@
 
 namespace espalier {
 
-// However long a coordinator runs, its answers stay within these.
-inline constexpr size_t kMostJobRows = 200;
-
-// All unfinished jobs, and the newest of the finished ones up to kMostJobRows in all.
 nlohmann::json StatusJson(const StatusSnapshot& snapshot);
 nlohmann::json JobJson(const JobDetail& detail);
 nlohmann::json ErrorJson(std::string_view message);
