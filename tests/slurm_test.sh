@@ -161,7 +161,7 @@ for file in population.jsonl compact/model.safetensors; do
   cmp "$work/results/quiet/$file" "$work/results/encrypted/$file" ||
     fail "$file of the encrypted job is another one"
 done
-grep -q 'with TLS' "$work/slurm-encrypted.out" || fail "it was not encrypted"
+grep -q 'connections are encrypted' "$work/slurm-encrypted.out" || fail "it was not encrypted"
 echo "ok: the same with certificates and tokens"
 
 ! JOB=none SLURM_JOB_ID=0 SLURM_JOB_NUM_NODES=2 bash "$script" 2>"$work/refused.log" ||

@@ -151,8 +151,8 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(
                           absl::StrCat("status endpoint (--status-listen): ", listening.message()));
     }
   }
-  spdlog::info("listening on {}{}", server->address(),
-               options.security.tls.has_value() ? ", with TLS" : "");
+  if (options.security.tls.has_value()) spdlog::info("connections are encrypted (TLS)");
+  spdlog::info("listening on {}", server->address());
   return server;
 }
 
