@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs deploy/slurm/espalier.sbatch for real: a Slurm cluster of one node in a temporary folder,
-# under ports and a munge socket of its own, and four small jobs: one to its result, undisturbed;
+# under ports and a munge socket of its own, and five small jobs: one to its result, undisturbed;
 # the same one over TCP with certificates and tokens and the model divided, as on several nodes, and
-# once more, requeued in its search and then killed, which must both give the same bytes; and one
-# that is stopped. Ends every daemon it started.
+# once more, requeued in its search and then killed, which must both give the same bytes; a short one
+# over TCP in the clear; and one that is stopped. Ends every daemon it started.
 #
 # Usage: tests/slurm_test.sh [FOLDER_OF_PROGRAMS]     default: build/release/bin
 #
@@ -164,6 +164,12 @@ done
 grep -q 'connections are encrypted' "$work/slurm-encrypted.out" || fail "it was not encrypted"
 echo "ok: the same with certificates and tokens"
 
+write_job clear 3
+job="$(submit clear INSECURE=yes PORT=26820)"
+until_true 300 "job $job to end" in_state "$job" COMPLETED
+! grep -q 'connections are encrypted' "$work/slurm-clear.out" || fail "it was encrypted"
+echo "ok: over TCP without encryption, when told so"
+
 ! JOB=none SLURM_JOB_ID=0 SLURM_JOB_NUM_NODES=2 bash "$script" 2>"$work/refused.log" ||
   fail "two nodes without certificates were not refused"
 grep -q 'set CERTS' "$work/refused.log" || fail "the refusal does not say what to do"
@@ -190,7 +196,7 @@ for file in population.jsonl compact/model.safetensors; do
     fail "$file of the requeued job is another one"
 done
 [[ ! -e "$work/espalier-state-$job" ]] || fail "the state of a job that has its result is left"
-[[ -z "$(ls -A "$work/results" | grep -vx 'quiet\|encrypted\|disturbed')" ]] || fail "something else is left"
+[[ -z "$(ls -A "$work/results" | grep -vx 'quiet\|encrypted\|clear\|disturbed')" ]] || fail "something else is left"
 echo "ok: requeued and killed in its search, a job goes on and gives the same bytes"
 
 write_job stopped 100000
