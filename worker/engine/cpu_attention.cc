@@ -19,8 +19,9 @@ int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step 
 int64_t TileRows(int64_t heads) {
   if (heads >= 8) return 16;
   if (heads >= 4) return 32;
-  return heads >= 2 ? 64 : 128;
+  return heads >= 2 ? 64 : CpuAttention::kPaddedTo;
 }
+static_assert(CpuAttention::kPaddedTo % kKeyBlock == 0);
 
 }  // namespace
 

@@ -21,6 +21,9 @@ namespace espalier {
 
 class CpuAttention {
  public:
+  // A sequence takes the memory of a multiple of this many positions, at most.
+  static constexpr int64_t kPaddedTo = 128;
+
   CpuAttention(const CpuKernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
 
   // Prepares buffers for `sequences` × `length` positions of one layer's selection.

@@ -218,7 +218,8 @@ void CpuBackend::RunLayer(const ResidentModel& model, int64_t layer,
   pass.eps = static_cast<float>(model.config.rms_norm_eps);
   pass.d = model.config.hidden_size;
   pass.length = length;
-  const int64_t at_once = std::max<int64_t>(1, kRowsAtOnce / length);
+  const int64_t at_once =
+      std::max<int64_t>(1, kRowsAtOnce / RoundUp(length, CpuAttention::kPaddedTo));
   for (int64_t first = 0; first < sequences; first += at_once) {
     const int64_t count = std::min(at_once, sequences - first);
     pass.x = x->data_ptr<float>() + first * length * pass.d;

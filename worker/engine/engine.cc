@@ -40,6 +40,16 @@ int64_t BatchRows(int64_t length) { return std::max<int64_t>(1, kRowsPerBatch / 
 // Positions of the first sequence on which pairs are left out, one at a time.
 constexpr int64_t kEffectPositions = 512;
 
+// Sequences of one token, fitted beside the long ones: what the first token of a sequence is,
+// whichever it is, becomes an attention sink, and a text of long sequences has few of them.
+constexpr int64_t kStarts = 2048;
+std::vector<int32_t> Starts(const std::vector<int32_t>& tokens, int64_t fitted) {
+  const int64_t count = std::min(kStarts, fitted);
+  std::vector<int32_t> starts;
+  for (int64_t i = 0; i < count; ++i) starts.push_back(tokens[i * fitted / count]);
+  return starts;
+}
+
 std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 
 // Runs `body`, turning whatever it throws into a status. `what` names the work.
@@ -202,10 +212,13 @@ class ResidentEngine : public Engine {
   absl::Status PassOn(const at::Tensor& x, int64_t batch, const Control& control,
                       const Pipeline& pipeline);
 
-  absl::StatusOr<Streams> IncomingStreams(const TokenSequences& sequences, const Control& control,
-                                          const Pipeline& pipeline);
-  absl::Status PassStreamsOn(const Streams& streams, int64_t length, const Control& control,
-                             const Pipeline& pipeline);
+  // Streams of sequences go in batches as in Run, so that no message is larger than there, numbered
+  // from `batch`, which is left at the next one.
+  absl::StatusOr<Streams> IncomingStreams(const std::vector<int32_t>& tokens, int64_t length,
+                                          const Control& control, const Pipeline& pipeline,
+                                          int64_t* batch);
+  absl::Status PassStreamsOn(const Streams& streams, const Control& control,
+                             const Pipeline& pipeline, int64_t* batch);
 
   bool first_stage() const { return HoldsEmbedding(stage_); }
   bool last_stage() const { return HoldsHead(stage_, folder_.config); }
@@ -525,67 +538,80 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
     ESPALIER_ASSIGN_OR_RETURN(
         const Reformation repaired,
         ComputeReformation(model_, calibration, subnet, repair, &pool_, control));
-    ESPALIER_ASSIGN_OR_RETURN(Streams streams, IncomingStreams(sequences, control, pipeline));
     const int64_t length = sequences.sequence_length;
     const int64_t held = HeldBack(sequences.count());
     const int64_t fitted = (sequences.count() - held) * length;
+    int64_t batch = 0;
+    std::vector<Streams> streams;
+    ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(),
+                              IncomingStreams(sequences.tokens, length, control, pipeline, &batch));
+    streams[0].fitted_rows = fitted;
+    const std::vector<int32_t> starts = Starts(sequences.tokens, fitted);
+    ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(),
+                              IncomingStreams(starts, /*length=*/1, control, pipeline, &batch));
+    streams[1].fitted_rows = std::ssize(starts);
+    streams[1].weight =
+        static_cast<double>(fitted / length) / static_cast<double>(std::ssize(starts));
     ESPALIER_ASSIGN_OR_RETURN(
         Reformation reformed,
         ComputeProgressiveReformation(model_, Select(subnet, repaired.weights.get()), options,
-                                      length, fitted, backend_.get(), &pool_, control, &streams));
+                                      backend_.get(), &pool_, control, &streams));
     if (!last_stage()) {
-      ESPALIER_RETURN_IF_ERROR(PassStreamsOn(streams, length, control, pipeline));
+      batch = 0;
+      for (const Streams& part : streams) {
+        ESPALIER_RETURN_IF_ERROR(PassStreamsOn(part, control, pipeline, &batch));
+      }
       return reformed;
     }
     auto weights = std::make_shared<ReformedWeights>(*reformed.weights);
     ESPALIER_ASSIGN_OR_RETURN(
         weights->final_norm,
-        FitFinalNorm(model_, streams.dense.narrow(0, fitted, held * length),
-                     streams.reformed.narrow(0, fitted, held * length),
+        FitFinalNorm(model_, streams[0].dense.narrow(0, fitted, held * length),
+                     streams[0].reformed.narrow(0, fitted, held * length),
                      sequences.tokens.data() + fitted, held, length, backend_.get(), control));
     reformed.weights = std::move(weights);
     return reformed;
   });
 }
 
-// Both streams go in the batches of Run, so that no message is larger than there.
-absl::StatusOr<Streams> ResidentEngine::IncomingStreams(const TokenSequences& sequences,
-                                                        const Control& control,
-                                                        const Pipeline& pipeline) {
-  const int64_t rows = std::ssize(sequences.tokens);
+absl::StatusOr<Streams> ResidentEngine::IncomingStreams(const std::vector<int32_t>& tokens,
+                                                        int64_t length, const Control& control,
+                                                        const Pipeline& pipeline, int64_t* batch) {
+  const int64_t rows = std::ssize(tokens);
   const auto options = at::TensorOptions().dtype(at::kFloat).device(model_.device);
-  Streams streams{at::empty({rows, model_.config.hidden_size}, options),
-                  at::empty({rows, model_.config.hidden_size}, options)};
-  const int64_t step = BatchRows(sequences.sequence_length);
+  Streams streams{.dense = at::empty({rows, model_.config.hidden_size}, options),
+                  .reformed = at::empty({rows, model_.config.hidden_size}, options),
+                  .length = length};
+  const int64_t step = BatchRows(length);
   for (int64_t first = 0; first < rows; first += step) {
     const int64_t count = std::min(step, rows - first);
-    const int64_t batch = first / step;
-    const int32_t* tokens = sequences.tokens.data() + first;
-    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor dense,
-                              Incoming(tokens, count, 2 * batch, control, pipeline));
+    const int64_t dense_batch = (*batch)++;
+    const int64_t reformed_batch = (*batch)++;
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor dense, Incoming(tokens.data() + first, count,
+                                                               dense_batch, control, pipeline));
     streams.dense.narrow(0, first, count).copy_(dense);
     if (first_stage()) {
       streams.reformed.narrow(0, first, count).copy_(dense);
       continue;
     }
-    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor reformed,
-                              Incoming(tokens, count, 2 * batch + 1, control, pipeline));
+    ESPALIER_ASSIGN_OR_RETURN(
+        const at::Tensor reformed,
+        Incoming(tokens.data() + first, count, reformed_batch, control, pipeline));
     streams.reformed.narrow(0, first, count).copy_(reformed);
   }
   return streams;
 }
 
-absl::Status ResidentEngine::PassStreamsOn(const Streams& streams, int64_t length,
-                                           const Control& control, const Pipeline& pipeline) {
+absl::Status ResidentEngine::PassStreamsOn(const Streams& streams, const Control& control,
+                                           const Pipeline& pipeline, int64_t* batch) {
   const int64_t rows = streams.dense.size(0);
-  const int64_t step = BatchRows(length);
+  const int64_t step = BatchRows(streams.length);
   for (int64_t first = 0; first < rows; first += step) {
     const int64_t count = std::min(step, rows - first);
-    const int64_t batch = first / step;
-    ESPALIER_RETURN_IF_ERROR(
-        PassOn(streams.dense.narrow(0, first, count), 2 * batch, control, pipeline));
-    ESPALIER_RETURN_IF_ERROR(
-        PassOn(streams.reformed.narrow(0, first, count), 2 * batch + 1, control, pipeline));
+    for (const at::Tensor* stream : {&streams.dense, &streams.reformed}) {
+      ESPALIER_RETURN_IF_ERROR(
+          PassOn(stream->narrow(0, first, count), (*batch)++, control, pipeline));
+    }
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -42,14 +43,10 @@ LayerSelection OneModule(const LayerSelection& selection, bool mlp) {
 
 class Reformer {
  public:
-  Reformer(const ResidentModel& model, const ReformationSpec& options, int64_t length,
-           int64_t fitted_rows, Backend* backend, ThreadPool* pool, const Control& control,
-           Streams* streams)
+  Reformer(const ResidentModel& model, const ReformationSpec& options, Backend* backend,
+           ThreadPool* pool, const Control& control, std::vector<Streams>* streams)
       : model_(model),
         options_(options),
-        length_(length),
-        batch_(std::max<int64_t>(1, kRowsPerBatch / length) * length),
-        fitted_rows_(fitted_rows),
         backend_(backend),
         pool_(pool),
         control_(control),
@@ -63,11 +60,13 @@ class Reformer {
     if (present) {
       ESPALIER_RETURN_IF_ERROR(MapInputs(layer, mlp, &own));
       ESPALIER_RETURN_IF_ERROR(FitOutputs(layer, mlp, dense, &own));
-      ESPALIER_RETURN_IF_ERROR(Advance(layer, own, streams_->reformed));
+      for (Streams& part : *streams_) {
+        ESPALIER_RETURN_IF_ERROR(Advance(layer, own, part.length, part.reformed));
+      }
       Store(own.weights, mlp, &selection->weights);
       return absl::OkStatus();
     }
-    return Advance(layer, dense, streams_->dense);
+    return AdvanceDense(layer, dense);
   }
 
   std::vector<ReformationError> errors() && { return std::move(errors_); }
@@ -91,12 +90,24 @@ class Reformer {
     }
   }
 
-  // Calls body(first, count) for batches of the first `rows`; stops when cancelled.
+  // Calls body(first, count) for batches of the first `rows` of sequences; stops when cancelled.
   template <typename Body>
-  absl::Status ForBatches(int64_t rows, Body body) {
-    for (int64_t first = 0; first < rows; first += batch_) {
+  absl::Status ForBatches(int64_t rows, int64_t length, Body body) {
+    const int64_t batch = std::max<int64_t>(1, kRowsPerBatch / length) * length;
+    for (int64_t first = 0; first < rows; first += batch) {
       if (Cancelled(control_)) return CancelledError();
-      body(first, std::min(batch_, rows - first));
+      body(first, std::min(batch, rows - first));
+    }
+    return absl::OkStatus();
+  }
+
+  // Calls body(part, first, count) for batches of the fitted rows.
+  template <typename Body>
+  absl::Status ForFitted(Body body) {
+    for (const Streams& part : *streams_) {
+      ESPALIER_RETURN_IF_ERROR(
+          ForBatches(part.fitted_rows, part.length,
+                     [&](int64_t first, int64_t count) { body(part, first, count); }));
     }
     return absl::OkStatus();
   }
@@ -125,11 +136,11 @@ class Reformer {
     const ResidentLayer& layer = model_.layers[index];
     const at::Tensor& norm = mlp ? layer.mlp_norm : layer.attention_norm;
     const int64_t d = model_.config.hidden_size;
-    at::Tensor gram = at::zeros({d, d}, streams_->dense.options());   // Σ h hᵀ
-    at::Tensor cross = at::zeros({d, d}, streams_->dense.options());  // Σ h (ĥ − h)ᵀ
-    ESPALIER_RETURN_IF_ERROR(ForBatches(fitted_rows_, [&](int64_t first, int64_t count) {
-      const at::Tensor h = Normalised(streams_->reformed.narrow(0, first, count), norm);
-      const at::Tensor dense = Normalised(streams_->dense.narrow(0, first, count), norm);
+    at::Tensor gram = at::zeros({d, d}, StreamOptions());   // Σ h hᵀ
+    at::Tensor cross = at::zeros({d, d}, StreamOptions());  // Σ h (ĥ − h)ᵀ
+    ESPALIER_RETURN_IF_ERROR(ForFitted([&](const Streams& part, int64_t first, int64_t count) {
+      const at::Tensor h = Normalised(part.reformed.narrow(0, first, count), norm);
+      const at::Tensor dense = Normalised(part.dense.narrow(0, first, count), norm);
       backend_->AccumulateGram(h, &gram);
       backend_->AccumulateProduct(h, dense.sub_(h), &cross);
     }));
@@ -153,23 +164,24 @@ class Reformer {
     return absl::OkStatus();
   }
 
-  // Takes the dense stream past the module and fits the output weights to where it comes out.
+  // Takes the dense streams past the module and fits the output weights to where it comes out.
   absl::Status FitOutputs(int64_t index, bool mlp, const LayerSelection& dense,
                           LayerSelection* own) {
     const int64_t inner = std::ssize(mlp ? own->channels : own->query_rows);
-    const auto options = streams_->dense.options();
-    at::Tensor gram = at::zeros({inner, inner}, options);
-    at::Tensor product = at::zeros({inner, model_.config.hidden_size}, options);
+    at::Tensor gram = at::zeros({inner, inner}, StreamOptions());
+    at::Tensor product = at::zeros({inner, model_.config.hidden_size}, StreamOptions());
     double energy = 0;
-    ESPALIER_RETURN_IF_ERROR(Advance(index, dense, streams_->dense));
-    ESPALIER_RETURN_IF_ERROR(ForBatches(fitted_rows_, [&](int64_t first, int64_t count) {
-      const at::Tensor goal = streams_->dense.narrow(0, first, count);
-      at::Tensor x = streams_->reformed.narrow(0, first, count).clone();
-      const at::Tensor target = goal - x;
+    ESPALIER_RETURN_IF_ERROR(AdvanceDense(index, dense));
+    ESPALIER_RETURN_IF_ERROR(ForFitted([&](const Streams& part, int64_t first, int64_t count) {
+      at::Tensor x = part.reformed.narrow(0, first, count).clone();
+      // The square root of the weight is a factor of both sides of the regression.
+      const double factor = std::sqrt(part.weight);
+      const at::Tensor target = (part.dense.narrow(0, first, count) - x).mul_(factor);
       energy += target.square().sum(at::kDouble).item<double>();
       int64_t row = 0;
-      RunModule(index, *own, &x, [&](const LayerInputs& inputs) {
-        const at::Tensor& a = mlp ? inputs.down : inputs.o;
+      RunModule(index, *own, part.length, &x, [&](const LayerInputs& inputs) {
+        const at::Tensor& inner_rows = mlp ? inputs.down : inputs.o;
+        const at::Tensor a = factor == 1 ? inner_rows : inner_rows * factor;
         backend_->AccumulateGram(a, &gram);
         backend_->AccumulateProduct(a, target.narrow(0, row, a.size(0)), &product);
         row += a.size(0);
@@ -195,37 +207,46 @@ class Reformer {
     return absl::OkStatus();
   }
 
-  absl::Status Advance(int64_t layer, const LayerSelection& selection, at::Tensor& stream) {
-    return ForBatches(stream.size(0), [&](int64_t first, int64_t count) {
+  absl::Status AdvanceDense(int64_t layer, const LayerSelection& dense) {
+    for (Streams& part : *streams_) {
+      ESPALIER_RETURN_IF_ERROR(Advance(layer, dense, part.length, part.dense));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Advance(int64_t layer, const LayerSelection& selection, int64_t length,
+                       at::Tensor& stream) {
+    return ForBatches(stream.size(0), length, [&](int64_t first, int64_t count) {
       at::Tensor x = stream.narrow(0, first, count);
-      RunModule(layer, selection, &x, {});
+      RunModule(layer, selection, length, &x, {});
     });
   }
 
-  void RunModule(int64_t layer, const LayerSelection& selection, at::Tensor* x,
+  void RunModule(int64_t layer, const LayerSelection& selection, int64_t length, at::Tensor* x,
                  const LayerObserver& observer) {
-    backend_->RunLayer(model_, layer, selection, x->size(0) / length_, length_, x, observer);
+    backend_->RunLayer(model_, layer, selection, x->size(0) / length, length, x, observer);
   }
+
+  at::TensorOptions StreamOptions() const { return streams_->front().dense.options(); }
 
   const ResidentModel& model_;
   const ReformationSpec options_;
-  const int64_t length_;
-  const int64_t batch_;
-  const int64_t fitted_rows_;  // the streams' rows that weights are fitted to: the first ones
   Backend* const backend_;
   ThreadPool* const pool_;
   const Control& control_;
-  Streams* const streams_;
+  std::vector<Streams>* const streams_;  // at least one
   std::vector<ReformationError> errors_;
 };
 
 }  // namespace
 
-absl::StatusOr<Reformation> ComputeProgressiveReformation(
-    const ResidentModel& model, std::vector<LayerSelection> selections,
-    const ReformationSpec& options, int64_t length, int64_t fitted_rows, Backend* backend,
-    ThreadPool* pool, const Control& control, Streams* streams) {
-  Reformer reformer(model, options, length, fitted_rows, backend, pool, control, streams);
+absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
+                                                          std::vector<LayerSelection> selections,
+                                                          const ReformationSpec& options,
+                                                          Backend* backend, ThreadPool* pool,
+                                                          const Control& control,
+                                                          std::vector<Streams>* streams) {
+  Reformer reformer(model, options, backend, pool, control, streams);
   auto weights = std::make_shared<ReformedWeights>();
   const auto layers = std::ssize(selections);
   for (int64_t i = 0; i < layers; ++i) {

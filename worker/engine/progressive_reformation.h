@@ -23,21 +23,24 @@
 
 namespace espalier {
 
-// The residual streams of all sequences, [rows, d] float32, before a layer.
+// The residual streams of sequences of one length before a layer, of the dense model and of the
+// subnet, [sequences · length, d] float32.
 struct Streams {
   at::Tensor dense;
   at::Tensor reformed;
+  int64_t length = 0;
+  int64_t fitted_rows = 0;  // weights are fitted to the first ones, whole sequences
+  double weight = 1;        // of a row's squared error in the fit of output weights
 };
 
-// `selections` of the stage's layers hold the repaired weights to begin with. Weights are fitted to
-// the first `fitted_rows` of the streams, whole sequences; leaves in `streams` what the stage gives
-// for all of them. May throw libtorch's exceptions.
+// `selections` of the stage's layers hold the repaired weights to begin with; leaves in `streams`,
+// of one text or several, what the stage gives for all rows. May throw libtorch's exceptions.
 absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
                                                           std::vector<LayerSelection> selections,
                                                           const ReformationSpec& options,
-                                                          int64_t length, int64_t fitted_rows,
                                                           Backend* backend, ThreadPool* pool,
-                                                          const Control& control, Streams* streams);
+                                                          const Control& control,
+                                                          std::vector<Streams>* streams);
 
 }  // namespace espalier
 
