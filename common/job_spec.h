@@ -102,7 +102,7 @@ struct ReformationSpec {
   double rho = 1;           // ADMM's penalty, on the Gram matrix normalised to unit diagonal
   int64_t iterations = 30;  // ADMM
   // Progressive: λ of the output weights' fit and of the input map, each relative as above.
-  double progressive_damping = 3e-2;
+  double progressive_damping = 0.2;
   double input_damping = 1e-2;
 };
 

@@ -1,5 +1,7 @@
 #include "common/plan/progressive_cost.h"
 
+#include <algorithm>
+
 #include "common/plan/model_cost.h"
 
 namespace espalier {
@@ -10,14 +12,22 @@ double DampedSolveFlops(double n, double m) { return n * n * n / 3 + 2 * n * n *
 
 }  // namespace
 
+int64_t ProgressiveStarts(int64_t sequences, int64_t length) {
+  return std::min<int64_t>(2048, sequences * length);
+}
+
 ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, int64_t sequences,
                                        int64_t length, bool full) {
-  const auto tokens = static_cast<double>(sequences * length);
+  const int64_t starts = ProgressiveStarts(sequences, length);
+  const auto tokens = static_cast<double>(sequences * length + starts);
   const auto d = static_cast<double>(config.hidden_size);
   const double triangles = full ? 2 : 1;
   ProgressiveFlops flops;
-  flops.passes = static_cast<double>(sequences) *
-                 (LayerFlops(config, length, 1) + 2 * LayerFlops(config, length, share));
+  const auto passes = [&](int64_t count, int64_t tokens_each) {
+    return static_cast<double>(count) *
+           (LayerFlops(config, tokens_each, 1) + 2 * LayerFlops(config, tokens_each, share));
+  };
+  flops.passes = passes(sequences, length) + passes(starts, 1);
   const auto add_module = [&](int64_t inputs, int64_t mapped_rows) {
     const double k = share * static_cast<double>(inputs);
     // Σ h hᵀ and Σ (ĥ − h) hᵀ; Σ a aᵀ and Σ a tᵀ with the target t.

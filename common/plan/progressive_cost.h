@@ -19,6 +19,9 @@ struct ProgressiveFlops {
   double sum() const { return passes + products + weights + solves; }
 };
 
+// Sequences of one token that are fitted beside the text's.
+int64_t ProgressiveStarts(int64_t sequences, int64_t length);
+
 // `share` as in model_cost.h; `full`: both triangles of Gram matrices are computed (GPUs).
 ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, int64_t sequences,
                                        int64_t length, bool full);

@@ -17,6 +17,8 @@ ModelConfig Tiny() {
 }
 constexpr int64_t kSequences = 3;
 constexpr int64_t kLength = 5;
+// So few tokens are all sequences of their own, too.
+constexpr int64_t kTokens = 2 * kSequences * kLength;
 
 TEST(ProgressiveCostTest, PassesAreOneOfTheDenseLayerAndTwoOfTheSubnets) {
   // The projections of a token and the causal attention of 5: 15 meetings.
@@ -30,6 +32,14 @@ TEST(ProgressiveCostTest, PassesAreOneOfTheDenseLayerAndTwoOfTheSubnets) {
       counter.Product(kLength, 6, 2 * channels);
       counter.Product(kLength, channels, 6);
     }
+    for (int64_t start = 0; start < kSequences * kLength; ++start) {
+      counter.Product(1, 6, query + 2 * key);
+      counter.Product(1, query, 1);
+      counter.Product(1, 1, query);
+      counter.Product(1, query, 6);
+      counter.Product(1, 6, 2 * channels);
+      counter.Product(1, channels, 6);
+    }
     return counter.flops();
   };
   EXPECT_DOUBLE_EQ(LayerProgressiveFlops(Tiny(), 0.5, kSequences, kLength, false).passes,
@@ -42,20 +52,19 @@ TEST(ProgressiveCostTest, FitsLoopByLoop) {
     MultiplyAdds weights;
     MultiplyAdds solves;
     const auto gram = [&](int64_t n) {
-      full ? products.Product(n, kSequences * kLength, n)
-           : products.Triangle(n, kSequences * kLength);
+      full ? products.Product(n, kTokens, n) : products.Triangle(n, kTokens);
     };
     // Kept inputs of o and down, and the rows whose inputs are mapped.
     for (const auto& [inner, mapped] : {std::pair(8, 8 + 4 + 4), std::pair(10, 10 + 10)}) {
-      gram(6);                                       // Σ h hᵀ
-      products.Product(6, kSequences * kLength, 6);  // Σ h (ĥ − h)ᵀ
-      solves.FactoriseSymmetric(6);                  // M
+      gram(6);                          // Σ h hᵀ
+      products.Product(6, kTokens, 6);  // Σ h (ĥ − h)ᵀ
+      solves.FactoriseSymmetric(6);     // M
       solves.Substitute(6, 6);
-      weights.Product(mapped, 6, 6);                     // W M
-      gram(inner);                                       // Σ a aᵀ
-      products.Product(inner, kSequences * kLength, 6);  // Σ a tᵀ
-      weights.Product(inner, inner, 6);                  // the error before
-      weights.Product(inner, inner, 6);                  // what is left for the change to explain
+      weights.Product(mapped, 6, 6);        // W M
+      gram(inner);                          // Σ a aᵀ
+      products.Product(inner, kTokens, 6);  // Σ a tᵀ
+      weights.Product(inner, inner, 6);     // the error before
+      weights.Product(inner, inner, 6);     // what is left for the change to explain
       solves.FactoriseSymmetric(inner);
       solves.Substitute(inner, 6);
       weights.Product(inner, inner, 6);  // the error after
@@ -66,6 +75,11 @@ TEST(ProgressiveCostTest, FitsLoopByLoop) {
     EXPECT_NEAR(flops.solves, solves.flops(), 1e-9 * solves.flops());
     EXPECT_DOUBLE_EQ(flops.sum(), flops.passes + flops.products + flops.weights + flops.solves);
   }
+}
+
+TEST(ProgressiveCostTest, StartsAreAtMostTheTextsTokens) {
+  EXPECT_EQ(ProgressiveStarts(3, 5), 15);
+  EXPECT_EQ(ProgressiveStarts(128, 512), 2048);
 }
 
 TEST(ProgressiveCostTest, ItsWeightsAreTheModulesOwnAndOutputsInFloat32) {

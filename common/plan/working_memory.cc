@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/plan/model_cost.h"
+#include "common/plan/progressive_cost.h"
 
 namespace espalier {
 namespace {
@@ -10,7 +11,6 @@ namespace {
 // As worker/engine has them (engine.cc, cpu_backend.cc, cpu_loss.cc, tensor_backend.cc,
 // predict_rows.cc).
 constexpr int64_t kRowsPerBatch = 16384;
-constexpr int64_t kStarts = 2048;  // sequences of one token beside the calibration text
 constexpr int64_t kPredictionChunk = 4096;
 constexpr int64_t kRowsAtOnce = 4096;
 constexpr int64_t kTileRows = 128;
@@ -160,7 +160,8 @@ int64_t ReformationWorkspace(const ModelConfig& config, double share, const Refo
 
 int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec) {
   const int64_t tokens = spec.calibration_sequences * spec.sequence_length;
-  return 2 * (tokens + std::min(tokens, kStarts)) * config.hidden_size * kFloat;
+  const int64_t starts = ProgressiveStarts(spec.calibration_sequences, spec.sequence_length);
+  return 2 * (tokens + starts) * config.hidden_size * kFloat;
 }
 
 ProgressiveWorkspace ProgressiveWorkspaceOf(const ModelConfig& config, double share,

@@ -42,7 +42,7 @@ constexpr int64_t kEffectPositions = 512;
 
 // Sequences of one token, fitted beside the long ones: what the first token of a sequence is,
 // whichever it is, becomes an attention sink, and a text of long sequences has few of them.
-constexpr int64_t kStarts = 2048;
+constexpr int64_t kStarts = 2048;  // also in common/plan/progressive_cost.cc
 std::vector<int32_t> Starts(const std::vector<int32_t>& tokens, int64_t fitted) {
   const int64_t count = std::min(kStarts, fitted);
   std::vector<int32_t> starts;
