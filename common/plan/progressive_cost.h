@@ -19,7 +19,7 @@ struct ProgressiveFlops {
   double sum() const { return passes + products + weights + solves; }
 };
 
-// Sequences of one token that are fitted beside the text's.
+// Sequences of one token that are fitted beside the text's (SequenceStarts there).
 int64_t ProgressiveStarts(int64_t sequences, int64_t length);
 
 // `share` as in model_cost.h; `full`: both triangles of Gram matrices are computed (GPUs).

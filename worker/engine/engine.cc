@@ -40,16 +40,6 @@ int64_t BatchRows(int64_t length) { return std::max<int64_t>(1, kRowsPerBatch / 
 // Positions of the first sequence on which pairs are left out, one at a time.
 constexpr int64_t kEffectPositions = 512;
 
-// Sequences of one token, fitted beside the long ones: what the first token of a sequence is,
-// whichever it is, becomes an attention sink, and a text of long sequences has few of them.
-constexpr int64_t kStarts = 2048;  // also in common/plan/progressive_cost.cc
-std::vector<int32_t> Starts(const std::vector<int32_t>& tokens, int64_t fitted) {
-  const int64_t count = std::min(kStarts, fitted);
-  std::vector<int32_t> starts;
-  for (int64_t i = 0; i < count; ++i) starts.push_back(tokens[i * fitted / count]);
-  return starts;
-}
-
 std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 
 // Runs `body`, turning whatever it throws into a status. `what` names the work.
@@ -546,12 +536,12 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
     ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(),
                               IncomingStreams(sequences.tokens, length, control, pipeline, &batch));
     streams[0].fitted_rows = fitted;
-    const std::vector<int32_t> starts = Starts(sequences.tokens, fitted);
+    const std::vector<int32_t> starts = SequenceStarts(sequences.tokens, fitted);
     ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(),
                               IncomingStreams(starts, /*length=*/1, control, pipeline, &batch));
     streams[1].fitted_rows = std::ssize(starts);
     streams[1].weight =
-        static_cast<double>(fitted / length) / static_cast<double>(std::ssize(starts));
+        static_cast<double>(sequences.count() - held) / static_cast<double>(std::ssize(starts));
     ESPALIER_ASSIGN_OR_RETURN(
         Reformation reformed,
         ComputeProgressiveReformation(model_, Select(subnet, repaired.weights.get()), options,

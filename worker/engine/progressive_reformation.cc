@@ -14,6 +14,7 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kRowsPerBatch = 16384;
+constexpr int64_t kMostStarts = 2048;
 constexpr int64_t kRowsPerItem = 1024;  // of a row-wise operation on one thread
 
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
@@ -239,6 +240,14 @@ class Reformer {
 };
 
 }  // namespace
+
+std::vector<int32_t> SequenceStarts(const std::vector<int32_t>& tokens, int64_t fitted) {
+  const int64_t count = std::min(kMostStarts, fitted);
+  std::vector<int32_t> starts;
+  starts.reserve(count);
+  for (int64_t i = 0; i < count; ++i) starts.push_back(tokens[i * fitted / count]);
+  return starts;
+}
 
 absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& model,
                                                           std::vector<LayerSelection> selections,

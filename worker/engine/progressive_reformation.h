@@ -8,7 +8,7 @@
 //   C = Σ ĥ hᵀ, the least-squares guess at ĥ;
 // - output weights W' on the inner activations a: ridge regression of x̂ + ŷ − x on a, pulled
 // towards
-//   the repaired W: W'ᵀ = Wᵀ + (Σ a aᵀ + λI)⁻¹ Σ a (x̂ + ŷ − x − W a)ᵀ.
+//   the repaired W: W'ᵀ = Wᵀ + (Σ w a aᵀ + λI)⁻¹ Σ w a (x̂ + ŷ − x − W a)ᵀ, w the row's weight.
 #ifndef ESPALIER_WORKER_ENGINE_PROGRESSIVE_REFORMATION_H_
 #define ESPALIER_WORKER_ENGINE_PROGRESSIVE_REFORMATION_H_
 
@@ -32,6 +32,12 @@ struct Streams {
   int64_t fitted_rows = 0;  // weights are fitted to the first ones, whole sequences
   double weight = 1;        // of a row's squared error in the fit of output weights
 };
+
+// At most 2,048 tokens of the first `fitted` ones, evenly spread, to be fitted as sequences of
+// their own beside the text's: the first token of a sequence, whichever it is, becomes an attention
+// sink (Xiao et al. 2024), and long sequences have few of them. common/plan/progressive_cost.cc
+// counts them too.
+std::vector<int32_t> SequenceStarts(const std::vector<int32_t>& tokens, int64_t fitted);
 
 // `selections` of the stage's layers hold the repaired weights to begin with; leaves in `streams`,
 // of one text or several, what the stage gives for all rows. May throw libtorch's exceptions.

@@ -128,6 +128,23 @@ class ProgressiveReformationTest : public ::testing::Test {
     return own.weights;
   }
 
+  // The tensors of one module.
+  static void ExpectNear(const LayerWeights& a, const LayerWeights& b, bool mlp, double most) {
+    const auto near = [&](const at::Tensor& one, const at::Tensor& other) {
+      EXPECT_LT(Distance(one, other), most);
+    };
+    if (mlp) {
+      near(a.gate, b.gate);
+      near(a.up, b.up);
+      near(a.down_transposed, b.down_transposed);
+    } else {
+      near(a.q, b.q);
+      near(a.k, b.k);
+      near(a.v, b.v);
+      near(a.o_transposed, b.o_transposed);
+    }
+  }
+
   const c10::InferenceMode no_autograd_;
   const ModelConfig config_;
   const ResidentModel model_;
@@ -156,31 +173,61 @@ TEST_F(ProgressiveReformationTest, SolvesItsLeastSquaresProblems) {
   ASSERT_TRUE(reformed.ok()) << reformed.status();
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const LayerWeights& weights = reformed->weights->layers[i];
-    if (selections[i].has_attention()) {
-      const LayerWeights attention = Expected(i, /*mlp=*/false, &expected);
-      EXPECT_LT(Distance(weights.q, attention.q), 1e-4) << i;
-      EXPECT_LT(Distance(weights.k, attention.k), 1e-4) << i;
-      EXPECT_LT(Distance(weights.v, attention.v), 1e-4) << i;
-      EXPECT_LT(Distance(weights.o_transposed, attention.o_transposed), 1e-4) << i;
-    } else {
-      for (Streams& part : expected) {
-        Run(i, Select(i, model_.subnet, false), part.length, &part.dense);
+    for (const bool mlp : {false, true}) {
+      const bool present = mlp ? selections[i].has_mlp() : selections[i].has_attention();
+      if (!present) {
+        for (Streams& part : expected) {
+          Run(i, Select(i, model_.subnet, mlp), part.length, &part.dense);
+        }
+        continue;
       }
-    }
-    if (selections[i].has_mlp()) {
-      const LayerWeights mlp = Expected(i, /*mlp=*/true, &expected);
-      EXPECT_LT(Distance(weights.gate, mlp.gate), 1e-4) << i;
-      EXPECT_LT(Distance(weights.up, mlp.up), 1e-4) << i;
-      EXPECT_LT(Distance(weights.down_transposed, mlp.down_transposed), 1e-4) << i;
-    } else {
-      for (Streams& part : expected) {
-        Run(i, Select(i, model_.subnet, true), part.length, &part.dense);
-      }
+      const LayerWeights module = Expected(i, mlp, &expected);
+      ExpectNear(weights, module, mlp, 1e-4);
     }
   }
   for (size_t part = 0; part < streams.size(); ++part) {
     EXPECT_LT(Distance(streams[part].dense, expected[part].dense), 1e-4) << part;
     EXPECT_LT(Distance(streams[part].reformed, expected[part].reformed), 1e-4) << part;
+  }
+}
+
+// What the engine fits to: all sequences but the last sixteenth, and 2,048 of their tokens, which
+// weigh as much as the sequences' own first tokens.
+TEST_F(ProgressiveReformationTest, TheEngineFitsToSequencesAndToTokensOnTheirOwn) {
+  constexpr int64_t kLength = 300;
+  constexpr int64_t kFitted = 8 * kLength;
+  const TokenSequences tokens = RandomTokens(config_, 9, kLength, 11);
+  const auto engine = *Engine::Load(WriteTestModel(config_, 21, "progressive"), {.threads = 2});
+  const auto calibration = engine->Calibrate(tokens);
+  ASSERT_TRUE(calibration.ok()) << calibration.status();
+  const auto reformed = engine->ReformProgressively(**calibration, subnet_, options_, tokens);
+  ASSERT_TRUE(reformed.ok()) << reformed.status();
+
+  std::vector<int32_t> starts;
+  for (int64_t i = 0; i < 2048; ++i) starts.push_back(tokens.tokens[i * kFitted / 2048]);
+  const auto embedded = [&](const std::vector<int32_t>& ids, int64_t length, int64_t fitted,
+                            double weight) -> Streams {
+    const at::Tensor x = plain_->Embed(model_, ids.data(), std::ssize(ids));
+    return {x.clone(), x.clone(), length, fitted, weight};
+  };
+  std::vector<Streams> streams = {embedded(tokens.tokens, kLength, kFitted, 1),
+                                  embedded(starts, 1, 2048, 8 / 2048.0)};
+  const auto repaired = ComputeReformation(model_, **calibration, subnet_, options_, &pool_, {});
+  ASSERT_TRUE(repaired.ok()) << repaired.status();
+  std::vector<LayerSelection> selections;
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    selections.push_back(SelectLayer(subnet_.layers[i], model_.subnet.layers[i], config_));
+    selections.back().weights = repaired->weights->layers[i];
+  }
+  const auto expected = ComputeProgressiveReformation(model_, selections, options_, backend_.get(),
+                                                      &pool_, {}, &streams);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    for (const bool mlp : {false, true}) {
+      const bool present = mlp ? selections[i].has_mlp() : selections[i].has_attention();
+      if (!present) continue;
+      ExpectNear(reformed->weights->layers[i], expected->weights->layers[i], mlp, 1e-6);
+    }
   }
 }
 
