@@ -67,14 +67,49 @@ LoadedModel::LoadedModel(fs::path path, ModelDigest digest, DType dtype,
       dtype_(dtype),
       engine_(std::move(engine)) {}
 
+template <typename Value, typename Make>
+absl::StatusOr<Value> LoadedModel::KeptByAll(BoundedCache<std::string, Value>* cache,
+                                             const TokenSequences& sequences,
+                                             const Control& control, const Pipeline& pipeline,
+                                             Make make) {
+  const bool here = cache->Find(sequences.hash) != nullptr;
+  ESPALIER_ASSIGN_OR_RETURN(const bool everywhere, engine_->AllStages(here, control, pipeline));
+  if (everywhere) return *cache->Find(sequences.hash);
+  cache->Erase(sequences.hash);
+  cache->MakeRoom();
+  constexpr int64_t kMessagesOfAgreement = 2;
+  ESPALIER_ASSIGN_OR_RETURN(Value value, make({pipeline.transport, pipeline.task,
+                                               pipeline.first + kMessagesOfAgreement}));
+  cache->Insert(sequences.hash, value);
+  return value;
+}
+
 absl::StatusOr<std::shared_ptr<const Calibration>> LoadedModel::Calibrate(
     const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
-  const auto* kept = calibrations_.Find(sequences.hash);
-  if (kept != nullptr && pipeline.transport == nullptr) return *kept;
-  calibrations_.MakeRoom();
-  ESPALIER_ASSIGN_OR_RETURN(auto calibration, engine_->Calibrate(sequences, control, pipeline));
-  calibrations_.Insert(sequences.hash, calibration);
-  return calibration;
+  return KeptByAll(&calibrations_, sequences, control, pipeline, [&](const Pipeline& call) {
+    return engine_->Calibrate(sequences, control, call);
+  });
+}
+
+absl::StatusOr<std::shared_ptr<const LoadedModel::UnitOrders>> LoadedModel::Orders(
+    const Calibration& calibration, const OrdersKey& key, TaskControl* control, double begin,
+    double end) {
+  if (const auto* kept = orders_.Find(key)) return *kept;
+  auto orders = std::make_shared<UnitOrders>();
+  const double middle = (begin + end) / 2;
+  control->SetActivity("scoring units");
+  const Control scoring = control->Part(begin, middle);
+  ESPALIER_ASSIGN_OR_RETURN(orders->scores,
+                            key.scores == ScoreKind::kImportance
+                                ? engine_->Importance(calibration, key.damping, scoring)
+                                : engine_->BaselineScores(calibration, key.scores, scoring));
+  if (key.steps.has_value()) {
+    control->SetActivity("ranking units");
+    ESPALIER_ASSIGN_OR_RETURN(orders->ranking,
+                              engine_->Rank(calibration, *key.steps, control->Part(middle, end)));
+  }
+  orders_.Insert(key, orders);
+  return orders;
 }
 
 LoadedModel::ReformationKey LoadedModel::KeyOf(const Subnet& subnet, const ReformationSpec& options,
@@ -91,12 +126,9 @@ LoadedModel::ReformationKey LoadedModel::KeyOf(const Subnet& subnet, const Refor
 
 absl::StatusOr<std::shared_ptr<const Predictions>> LoadedModel::Predict(
     const TokenSequences& sequences, const Control& control, const Pipeline& pipeline) {
-  const auto* kept = predictions_.Find(sequences.hash);
-  if (kept != nullptr && pipeline.transport == nullptr) return *kept;
-  predictions_.MakeRoom();
-  ESPALIER_ASSIGN_OR_RETURN(auto predictions, engine_->Predict(sequences, control, pipeline));
-  predictions_.Insert(sequences.hash, predictions);
-  return predictions;
+  return KeptByAll(&predictions_, sequences, control, pipeline, [&](const Pipeline& call) {
+    return engine_->Predict(sequences, control, call);
+  });
 }
 
 absl::StatusOr<std::shared_ptr<const Predictions>> LoadedModel::PredictionsOn(

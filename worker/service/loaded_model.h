@@ -1,7 +1,8 @@
 // The one model that a worker keeps loaded, with everything that was computed from it.
 //
 // The Gram matrices of the last calibration stay until the next one, or until another model is
-// loaded: the coordinator relies on that. Reformed weights are only a cache.
+// loaded: the coordinator relies on that. What was said of the units, and reformed weights, are
+// only caches. All go by the hash of the text, so that jobs share them.
 #ifndef ESPALIER_WORKER_SERVICE_LOADED_MODEL_H_
 #define ESPALIER_WORKER_SERVICE_LOADED_MODEL_H_
 
@@ -15,6 +16,7 @@
 #include "common/job_spec.h"
 #include "common/model_digest.h"
 #include "common/path_roots.h"
+#include "common/ranking.h"
 #include "common/safetensors.h"
 #include "common/subnet.h"
 #include "common/text.h"
@@ -39,8 +41,8 @@ class LoadedModel {
   DType dtype() const { return dtype_; }
   Engine& engine() { return *engine_; }
 
-  // What is kept is given again, but not to one of several stages: the others may not have it, and
-  // all of them must run together.
+  // What is kept is given again, to several stages when all of them have it: else they must run
+  // together.
   absl::StatusOr<std::shared_ptr<const Calibration>> Calibrate(const TokenSequences& sequences,
                                                                const Control& control,
                                                                const Pipeline& pipeline = {});
@@ -49,6 +51,26 @@ class LoadedModel {
   absl::StatusOr<std::shared_ptr<const Predictions>> Predict(const TokenSequences& sequences,
                                                              const Control& control,
                                                              const Pipeline& pipeline = {});
+
+  // What a calibration says of the units of the stage's modules.
+  struct UnitOrders {
+    UnitScores scores;
+    Ranking ranking;  // empty unless steps were given
+  };
+  struct OrdersKey {
+    std::string data_set;
+    ScoreKind scores = ScoreKind::kImportance;
+    double damping = 0;  // of the importance
+    std::optional<CutSteps> steps;
+
+    friend bool operator==(const OrdersKey&, const OrdersKey&) = default;
+  };
+  // `calibration` is that on the key's data set; `begin` to `end` the part of the task.
+  absl::StatusOr<std::shared_ptr<const UnitOrders>> Orders(const Calibration& calibration,
+                                                           const OrdersKey& key,
+                                                           TaskControl* control, double begin,
+                                                           double end);
+
   // FAILED_PRECONDITION unless the last ones were on this data set.
   absl::StatusOr<std::shared_ptr<const Predictions>> PredictionsOn(const std::string& data_set);
 
@@ -80,6 +102,11 @@ class LoadedModel {
 
     friend bool operator==(const ReformationKey&, const ReformationKey&) = default;
   };
+  // The value for the text, if all stages have it; else all make it.
+  template <typename Value, typename Make>
+  absl::StatusOr<Value> KeptByAll(BoundedCache<std::string, Value>* cache,
+                                  const TokenSequences& sequences, const Control& control,
+                                  const Pipeline& pipeline, Make make);
   using ReformationCache = BoundedCache<ReformationKey, Reformation>;
   ReformationCache& CacheOf(const ReformationSpec& options) {
     return options.method == ReformationMethod::kProgressive ? progressive_ : reformations_;
@@ -91,6 +118,8 @@ class LoadedModel {
   // subnet; a job alternates between very few.
   static constexpr size_t kCalibrations = 1;
   static constexpr size_t kReformations = 2;
+  // One is a thousandth of the Gram matrices.
+  static constexpr size_t kOrders = 4;
 
   const std::filesystem::path path_;
   const ModelDigest digest_;
@@ -99,6 +128,7 @@ class LoadedModel {
   const std::unique_ptr<Engine> engine_;
   BoundedCache<std::string, std::shared_ptr<const Calibration>> calibrations_{kCalibrations};
   BoundedCache<std::string, std::shared_ptr<const Predictions>> predictions_{kCalibrations};
+  BoundedCache<OrdersKey, std::shared_ptr<const UnitOrders>> orders_{kOrders};
   ReformationCache reformations_{kReformations};
   // Apart, because one takes minutes and not seconds: a job has one, and measures other candidates
   // between making and exporting it.

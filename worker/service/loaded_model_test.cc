@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/model_folder.h"
@@ -156,6 +157,54 @@ TEST_F(LoadedModelTest, KeepsOneCalibrationAndAFewReformations) {
   ASSERT_TRUE(reform(TinySubnet(), damped, second).ok());
   EXPECT_FALSE(is_reformed(spec, second));  // the least recently used
   EXPECT_TRUE(is_reformed(spec, first));
+}
+
+TEST_F(LoadedModelTest, WhatAStageKeepsIsMadeAgainUnlessAllHaveIt) {
+  LoadedModel& model = **cache_.Get(Reference(folder_ / "a"), &control_);
+  const TokenSequences text = TinySequences(2, 1);
+  const auto first = model.Calibrate(text, {});
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(model.Predict(text, {}).ok());
+  fake_->OthersSay(false);
+  const auto second = model.Calibrate(text, {});
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_NE(*first, *second);
+  ASSERT_TRUE(model.Predict(text, {}).ok());
+  fake_->OthersSay(true);
+  EXPECT_EQ(*model.Calibrate(text, {}), *second);
+  EXPECT_EQ(fake_->counts().calibrations, 2);
+  EXPECT_EQ(fake_->counts().predictions, 2);
+}
+
+TEST_F(LoadedModelTest, UnitsAreOrderedOnceForATextAndSettings) {
+  LoadedModel& model = **cache_.Get(Reference(folder_ / "a"), &control_);
+  const TokenSequences text = TinySequences(2, 1);
+  const TokenSequences other = TinySequences(2, 2);
+  const auto orders = [&](const TokenSequences& sequences, double damping,
+                          std::optional<CutSteps> steps) {
+    const auto calibration = model.Calibrate(sequences, {});
+    EXPECT_TRUE(calibration.ok()) << calibration.status();
+    const LoadedModel::OrdersKey key{
+        .data_set = sequences.hash, .damping = damping, .steps = steps};
+    const auto found = model.Orders(**calibration, key, &control_, 0, 1);
+    EXPECT_TRUE(found.ok()) << found.status();
+    return *found;
+  };
+  const CutSteps steps{.channels = 1, .pairs = 1};
+  const auto first = orders(text, 0.01, steps);
+  EXPECT_FALSE(first->ranking.layers.empty());
+  // Another job with that text, after one with another text: the calibration is made again, the
+  // orders are not.
+  EXPECT_NE(orders(other, 0.01, steps), first);
+  EXPECT_EQ(orders(text, 0.01, steps), first);
+  EXPECT_EQ(fake_->counts().calibrations, 3);
+  EXPECT_EQ(fake_->counts().importances, 2);
+  EXPECT_EQ(fake_->counts().rankings, 2);
+
+  EXPECT_NE(orders(text, 0.02, steps), first);
+  EXPECT_NE(orders(text, 0.01, CutSteps{.channels = 2, .pairs = 1}), first);
+  EXPECT_TRUE(orders(text, 0.01, std::nullopt)->ranking.layers.empty());
+  EXPECT_EQ(fake_->counts().importances, 5);
 }
 
 TEST_F(LoadedModelTest, AProgressiveReformationStaysWhileCandidatesAreMeasured) {

@@ -93,8 +93,12 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
   if (!task.predictions().empty()) {
     ESPALIER_ASSIGN_OR_RETURN(to_predict, options_.data_sets->Get(task.predictions()));
   }
-  UnitScores scores;
-  Ranking ranking;
+  LoadedModel::OrdersKey key{
+      .data_set = sequences->hash, .scores = kind, .damping = task.damping(), .steps = {}};
+  if (task.channel_step() > 0) {
+    key.steps = CutSteps{.channels = task.channel_step(), .pairs = task.pair_step()};
+  }
+  std::shared_ptr<const LoadedModel::UnitOrders> orders;
   ESPALIER_RETURN_IF_ERROR(Timed(result, [&]() -> absl::Status {
     ESPALIER_ASSIGN_OR_RETURN(const auto calibration,
                               model->Calibrate(*sequences, control->Part(0, 0.6), pipeline));
@@ -103,22 +107,11 @@ absl::Status TaskExecutor::Calibrate(const v1::CalibrateTask& task, const Pipeli
       ESPALIER_RETURN_IF_ERROR(
           model->Predict(*to_predict, control->Part(0.6, 0.8), pipeline.Call(1)).status());
     }
-    control->SetActivity("scoring units");
-    ESPALIER_ASSIGN_OR_RETURN(
-        scores,
-        kind == ScoreKind::kImportance
-            ? model->engine().Importance(*calibration, task.damping(), control->Part(0.8, 0.9))
-            : model->engine().BaselineScores(*calibration, kind, control->Part(0.8, 0.9)));
-    if (task.channel_step() > 0) {
-      control->SetActivity("ranking units");
-      const CutSteps steps{.channels = task.channel_step(), .pairs = task.pair_step()};
-      ESPALIER_ASSIGN_OR_RETURN(ranking,
-                                model->engine().Rank(*calibration, steps, control->Part(0.9, 1)));
-    }
+    ESPALIER_ASSIGN_OR_RETURN(orders, model->Orders(*calibration, key, control, 0.8, 1));
     return absl::OkStatus();
   }));
-  WriteUnitScores(scores, result->mutable_calibrate());
-  WriteRanking(ranking, result->mutable_calibrate());
+  WriteUnitScores(orders->scores, result->mutable_calibrate());
+  WriteRanking(orders->ranking, result->mutable_calibrate());
   return absl::OkStatus();
 }
 

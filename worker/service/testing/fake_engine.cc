@@ -94,6 +94,16 @@ void FakeEngineControl::ThrowNext(Exception exception) {
   next_exception_ = exception;
 }
 
+void FakeEngineControl::OthersSay(bool yes) {
+  MutexLock lock(&mutex_);
+  others_say_ = yes;
+}
+
+bool FakeEngineControl::others_say() const {
+  MutexLock lock(&mutex_);
+  return others_say_;
+}
+
 void FakeEngineControl::TruncateExports() {
   MutexLock lock(&mutex_);
   truncates_exports_ = true;
@@ -266,7 +276,9 @@ class FakeEngine : public Engine {
     return Reform(calibration, subnet, options, control);
   }
 
-  absl::StatusOr<bool> AllStages(bool yes, const Control&, const Pipeline&) override { return yes; }
+  absl::StatusOr<bool> AllStages(bool yes, const Control&, const Pipeline&) override {
+    return yes && control_->others_say();
+  }
 
   absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                      const ReformationSpec& options,

@@ -48,6 +48,8 @@ class FakeEngineControl {
   // The next call fails so.
   void FailNext(absl::Status status);
   void ThrowNext(Exception exception);
+  // What the other stages say when all are asked (yes, to begin with).
+  void OthersSay(bool yes);
   // Exports leave out their last byte.
   void TruncateExports();
   Counts counts() const;
@@ -63,6 +65,7 @@ class FakeEngineControl {
   void Leave();
   bool Blocks(int number_of_evaluation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool truncates_exports() const;
+  bool others_say() const;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -71,6 +74,7 @@ class FakeEngineControl {
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   bool blocks_all_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<int> last_evaluation_ ABSL_GUARDED_BY(mutex_);  // those above this number wait
+  bool others_say_ ABSL_GUARDED_BY(mutex_) = true;
   bool truncates_exports_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status next_failure_ ABSL_GUARDED_BY(mutex_);
   std::optional<Exception> next_exception_ ABSL_GUARDED_BY(mutex_);
