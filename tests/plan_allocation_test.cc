@@ -210,8 +210,9 @@ TEST_P(PlanAllocationTest, PhasesAreWithinTheirOwnBounds) {
   const int64_t forward = ScratchBytes(config_, GetParam()) +
                           ActivationBytes(config_, GetParam(), device_, kLength, true);
   const int64_t ranking = PeakOf([&] { Rank(*calibration); });
-  EXPECT_LE(ranking, std::max(EliminationWorkspace(config_, kThreads),
-                              EffectWorkspace(config_, kLength, kThreads)));
+  EXPECT_LE(ranking, std::max({EliminationWorkspace(config_, device_),
+                               EffectWorkspace(config_, kLength, kThreads),
+                               HeadMetricWorkspace(config_, device_)}));
   const int64_t predicting = PeakOf([&] { ASSERT_TRUE(engine_->Predict(search_text_).ok()); });
   EXPECT_LE(predicting,
             PredictionWorkspace(config_, device_) + 2 * PredictionBytes(config_, spec_));
@@ -221,8 +222,8 @@ TEST_P(PlanAllocationTest, PhasesAreWithinTheirOwnBounds) {
         engine_->ReformProgressively(*calibration, dense, spec_.reformation, calibration_text_)
             .ok());
   });
-  const ProgressiveWorkspace workspace = ProgressiveWorkspaceOf(config_, 1, spec_);
-  const int64_t planned = forward + StreamBytes(config_, spec_) + workspace.device + workspace.host;
+  const int64_t planned =
+      forward + StreamBytes(config_, spec_) + ProgressiveWorkspace(config_, 1, spec_);
   EXPECT_LE(fitting, planned);
   EXPECT_GE(2 * fitting, planned);
 }

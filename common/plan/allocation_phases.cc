@@ -24,9 +24,12 @@ PhasePlan Predictions(const PhasedJob& job) {
 PhasePlan Rankings(const PhasedJob& job) {
   const RankingFlops layer =
       LayerRankingFlops(job.config, StepsOf(job.spec()), EffectPositions(job.spec()));
-  return {"rankings", job.layers() * (layer.effects + layer.factors + layer.eliminations),
-          job.pace.AllLayers(job.pace.Wide(layer.effects) + job.pace.Host(layer.factors) +
-                             job.pace.HostWide(layer.eliminations))};
+  const double head =
+      HeadMetricFlops(job.config, job.spec().calibration_sequences * job.spec().sequence_length);
+  return {"rankings", job.layers() * (layer.effects + layer.factors + layer.eliminations) + head,
+          job.pace.Wide(head) +
+              job.pace.AllLayers(job.pace.Wide(layer.effects) + job.pace.Algebra(layer.factors) +
+                                 job.pace.AlgebraWide(layer.eliminations))};
 }
 
 // The closed form of all probes of a layer, each with one module to repair.
@@ -65,7 +68,7 @@ PhasePlan Sensitivities(const PhasedJob& job, SearchFigures* search) {
   return {"sensitivities",
           static_cast<double>(candidates) * (job.layers() * layer + head) + job.layers() * repair,
           pace.Batch(candidates, pace.Slowest(pace.Model(layer), pace.Model(head))) +
-              pace.AllLayers(pace.Host(repair, /*matrices=*/1)) / pace.replicas()};
+              pace.AllLayers(pace.Algebra(repair, /*matrices=*/1)) / pace.replicas()};
 }
 
 PhasePlan Evolution(const PhasedJob& job, const JobSpec& size, SearchFigures* search) {
@@ -130,7 +133,7 @@ PhasePlan Repair(const PhasedJob& job, const JobSpec& size, double least) {
   const double lost = !job.scratch && bytes > kept ? 1 - kept / bytes : 0;
   const double modules = std::max(2 * job.layers() * lost, least);
   const double on_stage = modules * of_stage / job.layers();
-  return {"", modules * layer / 2, job.pace.Host(on_stage * layer / 2, on_stage)};
+  return {"", modules * layer / 2, job.pace.Algebra(on_stage * layer / 2, on_stage)};
 }
 
 }  // namespace espalier

@@ -253,7 +253,7 @@ TEST(AllocationPlanTest, WhatAStageKeeps) {
   const int64_t of_layer = std::max(LayerGramBytes(config), new_weights);
   EXPECT_EQ(gpu.stages[0].statistics, gpu.stages[0].layers.count * of_layer + cache);
   EXPECT_EQ(gpu.stages[1].statistics, gpu.stages[1].layers.count * of_layer + cache + predictions);
-  EXPECT_GT(gpu.stages[0].host, gpu.stages[0].layers.count * (LayerGramBytes(config) + inputs));
+  EXPECT_EQ(gpu.stages[0].host, gpu.stages[0].layers.count * (LayerGramBytes(config) + inputs));
   // The residual streams of 128 sequences of 2048 tokens and of 2048 of one, dense and reformed.
   EXPECT_GT(gpu.stages[0].working, StreamBytes(config, spec));
   EXPECT_EQ(StreamBytes(config, spec), int64_t{2} * 129 * 2048 * 4096 * 4);

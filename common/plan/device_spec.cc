@@ -18,22 +18,21 @@ constexpr double kGiga = 1e9;
 constexpr int64_t kGibibyte = int64_t{1} << 30;
 
 // The vendor's figures for dense matrix products. float32 without TF32, which libtorch does not use
-// unless it is told to.
+// unless it is told to; float64 without tensor cores, which do not serve all of a factorisation.
 struct Preset {
   const char* name;
   int64_t gibibytes;
   double bfloat16_peak;
   double float32_peak;
+  double float64_peak;
 };
 constexpr std::array<Preset, 3> kPresets = {{
-    {"a100-40g", 40, 312 * kTera, 19.5 * kTera},
-    {"a100-80g", 80, 312 * kTera, 19.5 * kTera},
-    {"h100-80g", 80, 989 * kTera, 67 * kTera},
+    {"a100-40g", 40, 312 * kTera, 19.5 * kTera, 9.7 * kTera},
+    {"a100-80g", 80, 312 * kTera, 19.5 * kTera, 9.7 * kTera},
+    {"h100-80g", 80, 989 * kTera, 67 * kTera, 34 * kTera},
 }};
 // The rest is the driver's context and holes between allocations.
 constexpr double kUsableShare = 0.94;
-// One core: the engine's factorisations are not divided over cores for a GPU.
-constexpr double kHostFloat64 = 30 * kGiga;
 
 // Measured with this engine on a server core with AVX-512 and bfloat16 instructions (docs/plan.md);
 // cores without them reach a half or less.
@@ -52,14 +51,13 @@ absl::StatusOr<DeviceSpec> PresetDevice(std::string_view name, double utilisatio
         .memory = static_cast<int64_t>(bytes * kUsableShare),
         .float32_flops = preset.float32_peak * utilisation,
         .bfloat16_flops = preset.bfloat16_peak * utilisation,
-        .float64_flops = kHostFloat64,
+        .float64_flops = preset.float64_peak * utilisation,
         .threads = 1,
         .assumptions = absl::StrFormat(
-            "%.0f%% of %d GiB usable; %.0f%% of the published dense peaks, %.0f TFLOP/s bfloat16 "
-            "and %.1f float32; factorisations on one host core at %.0f GFLOP/s float64; nothing of "
-            "this was measured with Espalier",
+            "%.0f%% of %d GiB usable; %.0f%% of the published dense peaks, %.0f TFLOP/s bfloat16, "
+            "%.1f float32 and %.1f float64; nothing of this was measured with Espalier",
             100 * kUsableShare, preset.gibibytes, 100 * utilisation, preset.bfloat16_peak / kTera,
-            preset.float32_peak / kTera, kHostFloat64 / kGiga)};
+            preset.float32_peak / kTera, preset.float64_peak / kTera)};
   }
   std::string names;
   for (const Preset& preset : kPresets)

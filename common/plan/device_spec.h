@@ -20,8 +20,8 @@ struct DeviceSpec {
   int64_t memory = 0;         // bytes that a worker may use
   double float32_flops = 0;   // matrix products in float32: Gram matrices, always
   double bfloat16_flops = 0;  // matrix products of a job in bfloat16
-  double float64_flops = 0;   // factorisations on the host: importance, reformation
-  int threads = 1;            // of a worker's host side
+  double float64_flops = 0;   // factorisations: importance, rankings, reformation
+  int threads = 1;            // of a CPU; each factorises a matrix of its own
   std::string assumptions;    // in words, for the reader of a plan
 
   double RateFor(Precision precision) const {

@@ -29,9 +29,8 @@ class Needs {
                                : LayerStatistics() + NewWeights();
     memory.tail = allocates_ ? PredictionBytes(config_, spec_) : 0;
     memory.stage = allocates_ ? RepairCacheBytes(config_, spec_) : 0;
-    memory.working = device_.gpu ? Device() : kProcessBytes + std::max(Device(), Host());
+    memory.working = (device_.gpu ? 0 : kProcessBytes) + std::max(Running(), Factorising());
     memory.host_layer = device_.gpu ? LayerStatistics() : 0;
-    memory.host = device_.gpu ? Host() : 0;
     return memory;
   }
 
@@ -56,20 +55,19 @@ class Needs {
   }
 
   // The phases that run layers.
-  int64_t Device() const {
+  int64_t Running() const {
     const int64_t observed = Forward(spec_.sequence_length, true);
     int64_t most = std::max(Forward(spec_.sequence_length, false), observed);
     if (allocates_) {
       // The predictions of all batches are joined at the end.
       most =
-          std::max({most, Effects(),
+          std::max({most, Effects(), HeadMetricWorkspace(config_, device_) + Buffers(),
                     Forward(spec_.search_sequence_length(), false) +
                         PredictionWorkspace(config_, device_) + PredictionBytes(config_, spec_)});
     }
     if (Progressive()) {
-      const ProgressiveWorkspace workspace = ProgressiveWorkspaceOf(config_, share_, spec_);
-      most = std::max(most, observed + StreamBytes(config_, spec_) + workspace.device +
-                                (device_.gpu ? 0 : workspace.host));
+      most = std::max(most, observed + StreamBytes(config_, spec_) +
+                                ProgressiveWorkspace(config_, share_, spec_));
     }
     return most;
   }
@@ -79,16 +77,12 @@ class Needs {
   }
 
   // The phases that factorise matrices.
-  int64_t Host() const {
-    const int threads = device_.threads;
-    int64_t most = std::max(ImportanceWorkspace(config_, threads),
-                            ReformationWorkspace(config_, share_, spec_.reformation, threads));
+  int64_t Factorising() const {
+    int64_t most = std::max(ImportanceWorkspace(config_, device_),
+                            ReformationWorkspace(config_, share_, spec_.reformation, device_));
     if (allocates_) {
-      most = std::max({most, EliminationWorkspace(config_, threads),
-                       ReformationWorkspace(config_, share_, spec_.repair(), threads)});
-    }
-    if (Progressive() && device_.gpu) {
-      most = std::max(most, ProgressiveWorkspaceOf(config_, share_, spec_).host);
+      most = std::max({most, EliminationWorkspace(config_, device_),
+                       ReformationWorkspace(config_, share_, spec_.repair(), device_)});
     }
     return most + Buffers();
   }
@@ -114,7 +108,7 @@ JobMemory MemoryOf(const ModelConfig& config, const JobSpec& spec, const DeviceS
   for (const JobSpec& size : TargetSpecs(spec)) {
     const JobMemory memory = MemoryOfSize(config, size, device);
     for (const auto part : {&JobMemory::layer, &JobMemory::tail, &JobMemory::stage,
-                            &JobMemory::working, &JobMemory::host_layer, &JobMemory::host}) {
+                            &JobMemory::working, &JobMemory::host_layer}) {
       most.*part = std::max(most.*part, memory.*part);
     }
   }

@@ -14,8 +14,8 @@ namespace espalier {
 // with SmolLM2-135M on two threads, 270 MiB above what the engine accounts for.
 inline constexpr int64_t kProcessBytes = int64_t{320} << 20;
 
-// Bytes on a stage's device; on a GPU also in the host's memory. On a CPU everything is on the
-// device.
+// Bytes on a stage's device; on a GPU also in the host's memory, which keeps the statistics. On a
+// CPU everything is on the device.
 struct JobMemory {
   int64_t layer = 0;  // statistics and new weights of each layer
   int64_t tail = 0;   // of the stage with the head: predictions of the dense model
@@ -23,7 +23,6 @@ struct JobMemory {
   int64_t working =
       0;  // of every stage, the largest need of any phase; on a CPU kProcessBytes more
   int64_t host_layer = 0;
-  int64_t host = 0;
 };
 
 // Of a job with one size.

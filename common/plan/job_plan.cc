@@ -97,7 +97,7 @@ StagePlan Planner::Stage(const StageRange& range, int64_t stages) const {
   stage.working = memory_.working;
   stage.weights = load.bytes - stage.statistics - stage.working;
   stage.candidate_flops = load.work;
-  if (device_.gpu) stage.host = range.count * memory_.host_layer + memory_.host;
+  if (device_.gpu) stage.host = range.count * memory_.host_layer;
   return stage;
 }
 

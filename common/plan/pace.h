@@ -32,13 +32,15 @@ class Pace {
   // Matrix products on a stage's device, in the job's precision and in float32.
   double Model(double flops) const { return flops / rate_; }
   double Wide(double flops) const { return flops / device_.float32_flops; }
-  // On the host, in float64; float32 is twice as fast. `matrices` independent ones are computed at
-  // a time, each on one thread.
-  double Host(double flops, double matrices = kMany) const {
+  // Factorisations and what goes with them, in float64; float32 is twice as fast. `matrices`
+  // independent ones are computed at a time, on a CPU each by one thread.
+  double Algebra(double flops, double matrices = kMany) const {
     const auto threads = static_cast<double>(device_.threads);
     return flops / device_.float64_flops * threads / std::clamp(matrices, 1.0, threads);
   }
-  double HostWide(double flops, double matrices = kMany) const { return Host(flops, matrices) / 2; }
+  double AlgebraWide(double flops, double matrices = kMany) const {
+    return Algebra(flops, matrices) / 2;
+  }
 
   // Of what each stage does for its own layers, all stages at a time.
   double AllLayers(double layer_seconds) const {

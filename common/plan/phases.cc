@@ -28,7 +28,7 @@ std::vector<PhasePlan> CalibrationPhases(const PhasedJob& job) {
   const double importance = LayerImportanceFlops(job.config);
   return {{"calibration", job.layers() * layer, pace.AllLayers(pace.Model(layer))},
           {"Gram matrices", job.layers() * gram, pace.AllLayers(pace.Wide(gram))},
-          {"importance", job.layers() * importance, pace.AllLayers(pace.Host(importance))}};
+          {"importance", job.layers() * importance, pace.AllLayers(pace.Algebra(importance))}};
 }
 
 std::vector<PhasePlan> PaperSearch(const PhasedJob& job, SearchFigures* search) {
@@ -60,12 +60,12 @@ PhasePlan Progressive(const PhasedJob& job, const JobSpec& size) {
       LayerProgressiveFlops(job.config, UniformShare(job.config, size.ratio),
                             size.calibration_sequences, size.sequence_length, pace.gpu());
   const double weights =
-      pace.gpu() ? pace.Wide(layer.weights) : pace.HostWide(layer.weights, /*matrices=*/1);
+      pace.gpu() ? pace.Wide(layer.weights) : pace.AlgebraWide(layer.weights, /*matrices=*/1);
   // One stage after another.
   return {.name = "",
           .flops = job.layers() * layer.sum(),
           .seconds = job.layers() * (pace.Model(layer.passes) + pace.Wide(layer.products) +
-                                     weights + pace.Host(layer.solves, /*matrices=*/1))};
+                                     weights + pace.Algebra(layer.solves, /*matrices=*/1))};
 }
 
 PhasePlan Reformation(const PhasedJob& job) {
@@ -79,7 +79,7 @@ PhasePlan Reformation(const PhasedJob& job) {
     } else {
       const double layer =
           LayerReformationFlops(job.config, UniformShare(job.config, size.ratio), size.reformation);
-      Add({"", job.layers() * layer, job.pace.AllLayers(job.pace.Host(layer))}, &phase);
+      Add({"", job.layers() * layer, job.pace.AllLayers(job.pace.Algebra(layer))}, &phase);
     }
     if (IsProgressive(size)) Add(Progressive(job, size), &phase);
   }

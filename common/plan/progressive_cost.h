@@ -14,7 +14,7 @@ struct ProgressiveFlops {
   double passes = 0;    // the dense layer once, the subnet's twice: in the job's precision
   double products = 0;  // Gram matrices and cross products over the text: float32
   double weights = 0;   // maps and errors, of weights alone: float32, on one thread of a CPU
-  double solves = 0;    // float64, on one thread of the host
+  double solves = 0;    // float64, on one thread of a CPU
 
   double sum() const { return passes + products + weights + solves; }
 };

@@ -8,10 +8,11 @@
 namespace espalier {
 namespace {
 
-// As worker/engine has them (engine.cc, elimination.cc).
+// As worker/engine has them (statistics_collector.cc, elimination.cc).
 constexpr int64_t kEffectPositions = 512;
 constexpr int64_t kChannelsAtOnce = 8;
 constexpr int64_t kGroupVariants = 8;
+constexpr int64_t kOutputs = 2048;  // of the last layer that are kept
 
 // A · X = B with A [n, n] and B [n, m].
 double SolveFlops(double n, double m) { return 2 * n * n * n / 3 + 2 * n * n * m; }
@@ -92,6 +93,16 @@ int64_t EffectPositions(const JobSpec& spec) {
 CutSteps StepsOf(const JobSpec& spec) {
   return {.channels = std::max<int64_t>(1, spec.align_mlp),
           .pairs = std::max<int64_t>(1, spec.align_head_dim / 2)};
+}
+
+double HeadMetricFlops(const ModelConfig& config, int64_t positions) {
+  const int64_t stride = std::max<int64_t>(1, positions / kOutputs);
+  const int64_t kept = (positions + stride - 1) / stride;
+  const auto rows = static_cast<double>(kept);
+  const auto d = static_cast<double>(config.hidden_size);
+  const auto vocabulary = static_cast<double>(config.vocab_size);
+  // Logits, their mean vector and its response; the sum over the vocabulary and those over rows.
+  return rows * (3 * 2 * vocabulary * d + 4 * 2 * d * d) + 2 * vocabulary * d * d;
 }
 
 RankingFlops LayerRankingFlops(const ModelConfig& config, const CutSteps& steps,

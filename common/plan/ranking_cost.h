@@ -21,9 +21,12 @@ CutSteps StepsOf(const JobSpec& spec);
 // Operations for one layer.
 struct RankingFlops {
   double effects = 0;       // leaving pairs out: float32, on the device
-  double factors = 0;       // of the Gram matrices, and their inverses: float64, on the host
-  double eliminations = 0;  // of channels, pairs and groups: float32, on the host
+  double factors = 0;       // of the Gram matrices, and their inverses: float64
+  double eliminations = 0;  // of channels, pairs and groups: float32
 };
+// HeadMetric, once, in float32, of a calibration on so many positions.
+double HeadMetricFlops(const ModelConfig& config, int64_t positions);
+
 RankingFlops LayerRankingFlops(const ModelConfig& config, const CutSteps& steps, int64_t positions);
 
 // Sizes of the cuts of a layer's modules, ascending: kept pairs over all groups, of which several

@@ -78,6 +78,9 @@ int64_t AtOnce(double one, double other, int64_t layers, int threads) {
                               static_cast<double>(second) * small);
 }
 
+// A GPU gets Gram matrices from the host; a CPU has them where they are.
+double GramCopy(const DeviceSpec& device, double n) { return device.gpu ? kFloat * n * n : 0; }
+
 // Float64 values alive at once in ReformLinear for n inputs of which k stay.
 double LinearWorkspace(double n, double d, double k, const ReformationSpec& spec) {
   if (spec.method == ReformationMethod::kAdmm) {
@@ -101,23 +104,26 @@ int64_t ActivationBytes(const ModelConfig& config, Precision precision, const De
                     : CpuActivations(config, length, device.threads, observed);
 }
 
-int64_t ImportanceWorkspace(const ModelConfig& config, int threads) {
+int64_t ImportanceWorkspace(const ModelConfig& config, const DeviceSpec& device) {
   // 2H in float32; as float64; damped; its factor. The inverse takes a place that was left.
-  constexpr double kPerEntry = kFloat + 3 * kDouble;
-  const auto bytes = [](int64_t n) { return kPerEntry * Square(static_cast<double>(n)); };
+  const double per_entry = GramCopy(device, 1) + kFloat + 3 * kDouble;
+  const auto bytes = [&](int64_t n) { return per_entry * Square(static_cast<double>(n)); };
   const int64_t wide = std::max(config.hidden_size, QueryWidth(config));
-  return AtOnce(bytes(config.intermediate_size), bytes(wide), config.num_layers, threads);
+  return AtOnce(bytes(config.intermediate_size), bytes(wide), config.num_layers, device.threads);
 }
 
-int64_t EliminationWorkspace(const ModelConfig& config, int threads) {
+int64_t EliminationWorkspace(const ModelConfig& config, const DeviceSpec& device) {
   const auto d = static_cast<double>(config.hidden_size);
   // As float64 the matrix, damped, its factor; beside them the weights, a copy, their output.
-  const auto factorising = [d](double n) { return 3 * kDouble * n * n + 3 * kFloat * n * d; };
+  const auto factorising = [&](double n) {
+    return GramCopy(device, n) + 3 * kDouble * n * n + 3 * kFloat * n * d;
+  };
   const auto f = static_cast<double>(config.intermediate_size);
   const auto wide = static_cast<double>(QueryWidth(config));
   // Weights and inverse, before pairs go and while; the weights of all pairs, solved, multiplied.
-  const double thinning = 2 * kFloat * wide * wide + 7 * kFloat * wide * d;
-  return AtOnce(std::max(factorising(wide), thinning), factorising(f), config.num_layers, threads);
+  const double thinning = GramCopy(device, wide) + 2 * kFloat * wide * wide + 7 * kFloat * wide * d;
+  return AtOnce(std::max(factorising(wide), thinning), factorising(f), config.num_layers,
+                device.threads);
 }
 
 int64_t EffectWorkspace(const ModelConfig& config, int64_t positions, int threads) {
@@ -141,21 +147,29 @@ int64_t PredictionWorkspace(const ModelConfig& config, const DeviceSpec& device)
   return WithPadding((rows * row + heads * chunk * config.hidden_size) * kFloat);
 }
 
+int64_t HeadMetricWorkspace(const ModelConfig& config, const DeviceSpec& device) {
+  // Of a tile of rows as predictions take it; the sums of all tiles; outputs and three of [d, d].
+  constexpr int64_t kMostOutputs = 4096;
+  const int64_t d = config.hidden_size;
+  const int64_t sums = kMostOutputs / kTileRows * config.vocab_size + kMostOutputs * 5 * d;
+  return PredictionWorkspace(config, device) + WithPadding((sums + 3 * d * d) * kFloat);
+}
+
 int64_t PredictionBytes(const ModelConfig& config, const JobSpec& spec) {
   return spec.search_sequences() * spec.search_sequence_length() * (config.hidden_size + 1) *
          kFloat;
 }
 
 int64_t ReformationWorkspace(const ModelConfig& config, double share, const ReformationSpec& spec,
-                             int threads) {
+                             const DeviceSpec& device) {
   if (spec.method == ReformationMethod::kNone || share >= 1) return 0;
   const auto d = static_cast<double>(config.hidden_size);
   const auto workspace = [&](int64_t inputs) {
     const auto n = static_cast<double>(inputs);
-    return LinearWorkspace(n, d, share * n, spec);
+    return GramCopy(device, n) + LinearWorkspace(n, d, share * n, spec);
   };
   return AtOnce(workspace(config.num_heads * config.head_dim), workspace(config.intermediate_size),
-                config.num_layers, threads);
+                config.num_layers, device.threads);
 }
 
 int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec) {
@@ -164,8 +178,7 @@ int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec) {
   return 2 * (tokens + starts) * config.hidden_size * kFloat;
 }
 
-ProgressiveWorkspace ProgressiveWorkspaceOf(const ModelConfig& config, double share,
-                                            const JobSpec& spec) {
+int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobSpec& spec) {
   const auto d = static_cast<double>(config.hidden_size);
   const int64_t tokens = spec.calibration_sequences * spec.sequence_length;
   const auto batch =
@@ -179,10 +192,8 @@ ProgressiveWorkspace ProgressiveWorkspaceOf(const ModelConfig& config, double sh
   // Two Gram matrices and the change; the kept rows of gate or up before and after the map.
   const double mapping = kFloat * (3 * d * d + 3 * k * d);
   const double fitting = kFloat * (k * k + 4 * k * d);
-  ProgressiveWorkspace workspace;
-  workspace.device = static_cast<int64_t>(2 * kFloat * batch * d + std::max(mapping, fitting));
-  workspace.host = static_cast<int64_t>(std::max(solving(d), solving(k)));
-  return workspace;
+  return static_cast<int64_t>(2 * kFloat * batch * d + std::max(mapping, fitting) +
+                              std::max(solving(d), solving(k)));
 }
 
 }  // namespace espalier

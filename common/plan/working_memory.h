@@ -20,15 +20,17 @@ int64_t ScratchBytes(const ModelConfig& config, Precision precision);
 int64_t ActivationBytes(const ModelConfig& config, Precision precision, const DeviceSpec& device,
                         int64_t length, bool observed);
 
-// Of unit scores and of reformation, on the host, for as many matrices at once as it has threads.
-int64_t ImportanceWorkspace(const ModelConfig& config, int threads);
+// Of unit scores and of reformation, for as many matrices at once as a CPU has threads.
+int64_t ImportanceWorkspace(const ModelConfig& config, const DeviceSpec& device);
 int64_t ReformationWorkspace(const ModelConfig& config, double share, const ReformationSpec& spec,
-                             int threads);
+                             const DeviceSpec& device);
 
-// Of rankings: eliminations on the host, as many at once; then what leaving pairs out takes on the
-// device, of one layer.
-int64_t EliminationWorkspace(const ModelConfig& config, int threads);
+// Of rankings: eliminations, as many at once; then what leaving pairs out takes, of one layer.
+int64_t EliminationWorkspace(const ModelConfig& config, const DeviceSpec& device);
 int64_t EffectWorkspace(const ModelConfig& config, int64_t positions, int threads);
+
+// The metric of the last layer's outputs.
+int64_t HeadMetricWorkspace(const ModelConfig& config, const DeviceSpec& device);
 
 // The dense model's predictions on the search text, which the last stage keeps, and what making
 // them takes.
@@ -36,14 +38,9 @@ int64_t PredictionBytes(const ModelConfig& config, const JobSpec& spec);
 int64_t PredictionWorkspace(const ModelConfig& config, const DeviceSpec& device);
 
 // Progressive reformation: the residual streams of the calibration text, dense and reformed, and
-// what is held beside them and a layer's activations. On a CPU both parts are one memory.
+// what is held beside them and a layer's activations.
 int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec);
-struct ProgressiveWorkspace {
-  int64_t device = 0;
-  int64_t host = 0;
-};
-ProgressiveWorkspace ProgressiveWorkspaceOf(const ModelConfig& config, double share,
-                                            const JobSpec& spec);
+int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobSpec& spec);
 
 }  // namespace espalier
 

@@ -36,8 +36,8 @@ at::Tensor Attend(const at::Tensor& logits, const at::Tensor& v) {
 
 }  // namespace
 
-at::Tensor PairEffects(const ResidentModel& model, int64_t index, const at::Tensor& inputs,
-                       ThreadPool* pool) {
+at::Tensor PairEffects(const ResidentModel& model, int64_t index, const at::Tensor& o_transposed,
+                       const at::Tensor& inputs, ThreadPool* pool) {
   const ModelConfig& config = model.config;
   const ResidentLayer& layer = model.layers[index];
   const int64_t groups = config.num_kv_heads;
@@ -55,7 +55,7 @@ at::Tensor PairEffects(const ResidentModel& model, int64_t index, const at::Tens
   const at::Tensor k =
       Rotate(project(layer.k).view({length, groups, 2, pairs}).permute({1, 2, 0, 3}), rotary);
   const at::Tensor v = project(layer.v).view({length, groups, 2 * pairs}).transpose(0, 1);
-  const at::Tensor o = layer.o_transposed.to(at::kFloat).view({groups, r * 2 * pairs, -1});
+  const at::Tensor o = o_transposed.view({groups, r * 2 * pairs, -1});
   const at::Tensor future =
       at::full({length, length}, -std::numeric_limits<float>::infinity(), inputs.options()).triu(1);
 

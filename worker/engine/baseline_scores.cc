@@ -103,14 +103,15 @@ absl::StatusOr<UnitScores> ComputeBaselineScores(const ResidentModel& model,
   UnitScores scores;
   scores.layers.resize(model.layers.size());
   const int64_t positions = calibration.positions;
-  ESPALIER_RETURN_IF_ERROR(ForModules(model, pool, control, [&](int64_t i, bool mlp) {
-    const ResidentLayer& layer = model.layers[i];
-    const LayerGrams& grams = calibration.layers[i];
-    return mlp ? ScoreMlp(layer, {layer.down_transposed, grams.down, grams.down_sum}, kind,
-                          positions, &scores.layers[i])
-               : ScoreAttention(layer, {layer.o_transposed, grams.o, grams.o_sum}, kind, positions,
-                                model.config, &scores.layers[i]);
-  }));
+  ESPALIER_RETURN_IF_ERROR(
+      ForModules(model, pool, control, [&](int64_t i, bool mlp, const Warner&) {
+        const ResidentLayer& layer = model.layers[i];
+        const LayerGrams& grams = calibration.layers[i];
+        return mlp ? ScoreMlp(layer, {layer.down_transposed, grams.down, grams.down_sum}, kind,
+                              positions, &scores.layers[i])
+                   : ScoreAttention(layer, {layer.o_transposed, grams.o, grams.o_sum}, kind,
+                                    positions, model.config, &scores.layers[i]);
+      }));
   return scores;
 }
 

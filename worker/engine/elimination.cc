@@ -23,15 +23,18 @@ constexpr float kNever = std::numeric_limits<float>::infinity();
 // What is left of a linear while inputs go.
 class Remainder {
  public:
-  static absl::StatusOr<Remainder> Of(const at::Tensor& weights, const at::Tensor& gram) {
-    ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram, kDamping));
+  static absl::StatusOr<Remainder> Of(const at::Tensor& weights, const at::Tensor& gram,
+                                      const Warner& warn) {
+    ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram, kDamping, warn));
     return Remainder(weights.to(at::kFloat).clone(),
                      at::cholesky_inverse(factor.lower).to(at::kFloat).contiguous());
   }
   Remainder Clone() const { return {weights_.clone(), inverse_.clone()}; }
 
   // Cost of removing each single input: ‖W_j‖² / (H⁻¹)_jj. [in]
-  at::Tensor Costs() const { return weights_.square().sum(1) / inverse_.diagonal(); }
+  at::Tensor Costs() const {
+    return at::linalg_vector_norm(weights_, 2, 1).square_() / inverse_.diagonal();
+  }
 
   // The same for sets of inputs, [sets, size] indices: [sets].
   at::Tensor Costs(const at::Tensor& sets) const {
@@ -94,10 +97,10 @@ struct AttentionState {
 class AttentionEliminator {
  public:
   AttentionEliminator(const at::Tensor& effects, double energy, const ModelConfig& config,
-                      const CutSteps& steps)
+                      const CutSteps& steps, at::Device device)
       : effects_(effects),
         energy_(energy),
-        inputs_(PairInputs(config)),
+        inputs_(PairInputs(config).to(device)),
         steps_(steps),
         groups_(config.num_kv_heads),
         pairs_(config.pairs()) {}
@@ -117,8 +120,7 @@ class AttentionEliminator {
  private:
   // The group whose removal costs least, from o's inputs alone: its pattern goes with it.
   void RemoveGroup(AttentionState* state, std::vector<int64_t>* present) const {
-    const at::Tensor sets =
-        inputs_.index_select(0, at::tensor(*present, at::kLong)).flatten(1);  // [n, r · h]
+    const at::Tensor sets = inputs_.index_select(0, Groups(*present)).flatten(1);  // [n, r · h]
     const int64_t place = state->linear.Costs(sets).argmin().item<int64_t>();
     state->error += Relative(state->linear.Remove(sets[place]), energy_);
     state->masks[(*present)[place]] = Bitmask(pairs_);
@@ -129,14 +131,14 @@ class AttentionEliminator {
   void Thin(const AttentionState& whole, const std::vector<int64_t>& present,
             std::vector<AttentionCut>* cuts) const {
     AttentionState state{whole.linear.Clone(), whole.masks, whole.error};
-    const at::Tensor groups = at::tensor(present, at::kLong);
-    const at::Tensor inputs = inputs_.index_select(0, groups);  // [n, h/2, 2r]
-    at::Tensor penalty = effects_.index_select(0, groups).to(at::kFloat);
+    const at::Tensor inputs = inputs_.index_select(0, Groups(present));  // [n, h/2, 2r]
+    at::Tensor penalty =
+        effects_.index_select(0, at::tensor(present, at::kLong)).to(inputs.device(), at::kFloat);
     for (int64_t left = pairs_ - 1; left > 0; --left) {
       const at::Tensor costs =
           state.linear.Costs(inputs.flatten(0, 1)).view_as(penalty) / std::max(energy_, 1e-300) +
           penalty;
-      const at::Tensor chosen = costs.argmin(1);  // [n]
+      const at::Tensor chosen = costs.argmin(1).to(at::kCPU);  // [n]
       std::vector<at::Tensor> gone;
       for (size_t i = 0; i < present.size(); ++i) {
         const auto pair = chosen[static_cast<int64_t>(i)].item<int64_t>();
@@ -150,7 +152,11 @@ class AttentionEliminator {
     }
   }
 
-  const at::Tensor effects_;  // [G, h/2] float64
+  at::Tensor Groups(const std::vector<int64_t>& groups) const {
+    return at::tensor(groups, at::kLong).to(inputs_.device());
+  }
+
+  const at::Tensor effects_;  // [G, h/2] float64, in host memory
   const double energy_;
   const at::Tensor inputs_;
   const CutSteps steps_;
@@ -161,12 +167,17 @@ class AttentionEliminator {
 }  // namespace
 
 absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tensor& gram,
-                               const CutSteps& steps, LayerRanking* ranking) {
+                               const CutSteps& steps, const Warner& warn, LayerRanking* ranking) {
   const double energy = OutputEnergy(down_transposed, gram);
-  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(down_transposed, gram));
+  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(down_transposed, gram, warn));
   const int64_t channels = down_transposed.size(0);
-  at::Tensor live = at::arange(channels, at::kLong);  // channel of each remaining input
-  at::Tensor is_gone = at::zeros({channels}, at::kBool);
+  const auto device = down_transposed.device();
+  const auto none_of = [&](int64_t n) {
+    return at::zeros({n}, at::TensorOptions().dtype(at::kBool).device(device));
+  };
+  // The channel of each remaining input.
+  at::Tensor live = at::arange(channels, at::TensorOptions().dtype(at::kLong).device(device));
+  at::Tensor is_gone = none_of(channels);
   ranking->channel_errors.assign((channels + steps.channels - 1) / steps.channels, 0.0);
   double error = 0;
   for (int64_t left = channels; left > 0;) {
@@ -176,7 +187,7 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
     const at::Tensor chosen = std::get<1>(costs.topk(count, 0, /*largest=*/false));
     error += Relative(linear.Remove(chosen), energy);
     is_gone.index_fill_(0, chosen, true);
-    const at::Tensor names = live.index_select(0, chosen);
+    const at::Tensor names = live.index_select(0, chosen).to(at::kCPU);
     for (int64_t i = 0; i < count; ++i) {
       ranking->channels.push_back(static_cast<int32_t>(names[i].item<int64_t>()));
     }
@@ -186,7 +197,7 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
       const at::Tensor kept = is_gone.logical_not().nonzero().squeeze(1);
       linear.Keep(kept);
       live = live.index_select(0, kept);
-      is_gone = at::zeros({left}, at::kBool);
+      is_gone = none_of(left);
     }
   }
   return absl::OkStatus();
@@ -194,9 +205,10 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
 
 absl::Status EliminateAttention(const at::Tensor& o_transposed, const at::Tensor& gram,
                                 const at::Tensor& effects, const ModelConfig& config,
-                                const CutSteps& steps, LayerRanking* ranking) {
-  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(o_transposed, gram));
-  const AttentionEliminator eliminator(effects, OutputEnergy(o_transposed, gram), config, steps);
+                                const CutSteps& steps, const Warner& warn, LayerRanking* ranking) {
+  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(o_transposed, gram, warn));
+  const AttentionEliminator eliminator(effects, OutputEnergy(o_transposed, gram), config, steps,
+                                       o_transposed.device());
   eliminator.Run({std::move(linear),
                   std::vector<Bitmask>(config.num_kv_heads, Bitmask(config.pairs(), true)), 0},
                  &ranking->attention);

@@ -1,130 +1,26 @@
 #include "worker/engine/engine.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
-#include <c10/core/InferenceMode.h>
-#include <c10/util/Exception.h>
 
-#include <algorithm>
 #include <cmath>
-#include <new>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/model_folder.h"
 #include "common/status_macros.h"
-#include "worker/cuda/loader.h"
 #include "worker/engine/backend.h"
+#include "worker/engine/boundary.h"
 #include "worker/engine/compact_export.h"
 #include "worker/engine/final_norm.h"
-#include "worker/engine/memory.h"
+#include "worker/engine/input_checks.h"
 #include "worker/engine/progressive_reformation.h"
 #include "worker/engine/resident_model.h"
+#include "worker/engine/stage_runner.h"
 #include "worker/engine/statistics.h"
+#include "worker/engine/statistics_collector.h"
 
 namespace espalier {
 namespace {
-
-// Rows of tokens whose activations are held at a time.
-constexpr int64_t kRowsPerBatch = 16384;
-// The same, in whole sequences.
-int64_t BatchRows(int64_t length) { return std::max<int64_t>(1, kRowsPerBatch / length) * length; }
-
-// Positions of the first sequence on which pairs are left out, one at a time.
-constexpr int64_t kEffectPositions = 512;
-
-std::string Megabytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
-
-// Runs `body`, turning whatever it throws into a status. `what` names the work.
-template <typename Body>
-auto WithoutExceptions(const std::string& what, Body&& body) -> decltype(body()) {
-  const c10::InferenceMode no_autograd;
-  // The engine's own threads divide the work; libtorch's would only get in their way. A setting of
-  // the calling thread, which may be another one in each call.
-  at::set_num_threads(1);
-  try {
-    return body();
-  } catch (const c10::OutOfMemoryError& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(what, ": out of device memory: ", error.what_without_backtrace()));
-  } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    if (absl::StrContains(text, "not enough memory") || absl::StrContains(text, "allocate")) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          what, ": out of memory with ", Megabytes(AvailableMemory()), " available: ", text));
-    }
-    return absl::InternalError(absl::StrCat(what, ": ", text));
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(what, ": out of memory with ", Megabytes(AvailableMemory()), " available"));
-  } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat(what, ": ", error.what()));
-  }
-}
-
-absl::StatusOr<at::Device> ParseDevice(const std::string& name) {
-  if (name == "cpu") return at::Device(at::kCPU);
-  int index = 0;
-  absl::string_view number = name;
-  if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &index) && index >= 0) {
-    return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown device \"", name, "\": use cpu or cuda:0, cuda:1, …"));
-}
-
-// Opens the CUDA module where one is needed, and refuses what cannot fit before anything is read.
-absl::Status PrepareDevice(const at::Device& device, int64_t needed, const std::string& model) {
-  int64_t available = 0;
-  if (device.is_cuda()) {
-    ESPALIER_ASSIGN_OR_RETURN(const CudaModule module, CudaModule::Open());
-    ESPALIER_ASSIGN_OR_RETURN(const CudaDevice description, module.Describe(device.index()));
-    available = description.free_bytes;
-  } else {
-    available = AvailableMemory();
-  }
-  if (available > 0 && needed > available) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(model, ": the weights take ", Megabytes(needed), " on ", device.str(),
-                     ", and ", Megabytes(available),
-                     " are available; use bfloat16 precision, or a device with more memory"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckTokens(const TokenSequences& sequences, int64_t vocab_size) {
-  if (sequences.sequence_length < 2 || sequences.count() == 0 ||
-      sequences.count() * sequences.sequence_length !=
-          static_cast<int64_t>(sequences.tokens.size())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the token sequences are malformed: ", sequences.tokens.size(), " tokens in sequences of ",
-        sequences.sequence_length, "; at least one whole sequence of two tokens is needed"));
-  }
-  for (size_t i = 0; i < sequences.tokens.size(); ++i) {
-    const int32_t token = sequences.tokens[i];
-    if (token >= 0 && token < vocab_size) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("token ", token, " at position ", i, " is outside the model's vocabulary of ",
-                     vocab_size, ": the tokenizer does not belong to the model"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckStage(const StageRange& stage, const ModelFolder& folder) {
-  if (stage.first >= 0 && stage.count > 0 && stage.end() <= folder.config.num_layers) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat(folder.path.string(), ": a stage of ", stage.count, " layers from layer ",
-                   stage.first, " on is not part of a model of ", folder.config.num_layers));
-}
 
 class ResidentEngine : public Engine {
  public:
@@ -184,34 +80,11 @@ class ResidentEngine : public Engine {
     return replaced ? reformed->final_norm : model_.final_norm;
   }
 
-  // Runs the stage's layers over batches of whole sequences. `observer_of` (may be empty) gives the
-  // observer of each layer; on the last stage `finish` (may be empty) gets what the layers give.
-  struct Batch {
-    at::Tensor x;  // [count · length, d]
-    const int32_t* tokens = nullptr;
-    int64_t first = 0;  // sequence
-    int64_t count = 0;
-  };
-  absl::Status Run(const std::vector<LayerSelection>& selections, const TokenSequences& sequences,
-                   const std::function<LayerObserver(int64_t layer)>& observer_of,
-                   const std::function<void(const Batch&)>& finish, const Control& control,
-                   const Pipeline& pipeline);
-  // A batch's activations, [rows, d]: embedded, or those of the stage before.
-  absl::StatusOr<at::Tensor> Incoming(const int32_t* tokens, int64_t rows, int64_t batch,
-                                      const Control& control, const Pipeline& pipeline);
-  absl::Status PassOn(const at::Tensor& x, int64_t batch, const Control& control,
-                      const Pipeline& pipeline);
-
-  // Streams of sequences go in batches as in Run, so that no message is larger than there, numbered
-  // from `batch`, which is left at the next one.
-  absl::StatusOr<Streams> IncomingStreams(const std::vector<int32_t>& tokens, int64_t length,
-                                          const Control& control, const Pipeline& pipeline,
-                                          int64_t* batch);
-  absl::Status PassStreamsOn(const Streams& streams, const Control& control,
-                             const Pipeline& pipeline, int64_t* batch);
-
   bool first_stage() const { return HoldsEmbedding(stage_); }
   bool last_stage() const { return HoldsHead(stage_, folder_.config); }
+  StageRunner Runner(const Control& control, const Pipeline& pipeline) const {
+    return {model_, backend_.get(), {first_stage(), last_stage()}, control, pipeline};
+  }
 
   ModelFolder folder_;
   ResidentModel model_;
@@ -258,98 +131,11 @@ std::vector<LayerSelection> ResidentEngine::Select(const Subnet& subnet,
   return selections;
 }
 
-absl::Status ResidentEngine::Run(const std::vector<LayerSelection>& selections,
-                                 const TokenSequences& sequences,
-                                 const std::function<LayerObserver(int64_t layer)>& observer_of,
-                                 const std::function<void(const Batch&)>& finish,
-                                 const Control& control, const Pipeline& pipeline) {
-  const int64_t length = sequences.sequence_length;
-  const int64_t at_once = BatchRows(length) / length;
-  const int64_t batches = (sequences.count() + at_once - 1) / at_once;
-  const auto layers = static_cast<int64_t>(selections.size());
-  for (int64_t batch = 0; batch < batches; ++batch) {
-    const int64_t count = std::min(at_once, sequences.count() - batch * at_once);
-    const int32_t* tokens = sequences.tokens.data() + batch * at_once * length;
-    ESPALIER_ASSIGN_OR_RETURN(at::Tensor x,
-                              Incoming(tokens, count * length, batch, control, pipeline));
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      if (Cancelled(control)) return CancelledError();
-      backend_->RunLayer(model_, layer, selections[layer], count, length, &x,
-                         observer_of ? observer_of(layer) : LayerObserver());
-      Report(control, (static_cast<double>(batch) +
-                       static_cast<double>(layer + 1) / static_cast<double>(layers + 1)) /
-                          static_cast<double>(batches));
-    }
-    if (Cancelled(control)) return CancelledError();
-    if (!last_stage()) ESPALIER_RETURN_IF_ERROR(PassOn(x, batch, control, pipeline));
-    if (finish && last_stage()) finish({x, tokens, batch * at_once, count});
-  }
-  Report(control, 1);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<at::Tensor> ResidentEngine::Incoming(const int32_t* tokens, int64_t rows,
-                                                    int64_t batch, const Control& control,
-                                                    const Pipeline& pipeline) {
-  if (first_stage()) return backend_->Embed(model_, tokens, rows);
-  Transport& transport = *pipeline.transport;
-  const bool host = transport.memory() == Transport::Memory::kHost;
-  at::Tensor x = at::empty(
-      {rows, model_.config.hidden_size},
-      at::TensorOptions().dtype(at::kFloat).device(host ? at::Device(at::kCPU) : model_.device));
-  ESPALIER_RETURN_IF_ERROR(transport.Receive(transport.rank() - 1,
-                                             {pipeline.task, pipeline.first + batch}, x.data_ptr(),
-                                             static_cast<int64_t>(x.nbytes()), control.cancelled));
-  return x.to(model_.device);
-}
-
-absl::Status ResidentEngine::PassOn(const at::Tensor& x, int64_t batch, const Control& control,
-                                    const Pipeline& pipeline) {
-  Transport& transport = *pipeline.transport;
-  const bool host = transport.memory() == Transport::Memory::kHost;
-  const at::Tensor out = (host ? x.to(at::kCPU) : x).contiguous();
-  return transport.Send(transport.rank() + 1, {pipeline.task, pipeline.first + batch},
-                        out.data_ptr(), static_cast<int64_t>(out.nbytes()), control.cancelled);
-}
-
-// Each stage adds its word to that of those before it; the last one's goes back through all.
 absl::StatusOr<bool> ResidentEngine::AllStages(bool yes, const Control& control,
                                                const Pipeline& pipeline) {
   ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
-  if (pipeline.transport == nullptr) return yes;
-  Transport& transport = *pipeline.transport;
-  const int last = transport.size() - 1;
-  const MessageTag asked{pipeline.task, pipeline.first};
-  const MessageTag told{pipeline.task, pipeline.first + 1};
-  return WithoutExceptions("agreeing with the other stages", [&]() -> absl::StatusOr<bool> {
-    const bool host = transport.memory() == Transport::Memory::kHost;
-    const auto options =
-        at::TensorOptions().dtype(at::kFloat).device(host ? at::Device(at::kCPU) : model_.device);
-    const auto receive = [&](int peer, const MessageTag& tag) -> absl::StatusOr<bool> {
-      const at::Tensor word = at::empty({1}, options);
-      ESPALIER_RETURN_IF_ERROR(transport.Receive(
-          peer, tag, word.data_ptr(), static_cast<int64_t>(word.nbytes()), control.cancelled));
-      return word.item<float>() != 0;
-    };
-    const auto send = [&](int peer, const MessageTag& tag, bool value) {
-      const at::Tensor word = at::full({1}, value ? 1.0 : 0.0, options);
-      return transport.Send(peer, tag, word.data_ptr(), static_cast<int64_t>(word.nbytes()),
-                            control.cancelled);
-    };
-    bool all = yes;
-    if (transport.rank() > 0) {
-      ESPALIER_ASSIGN_OR_RETURN(const bool before, receive(transport.rank() - 1, asked));
-      all = all && before;
-    }
-    if (transport.rank() < last) {
-      ESPALIER_RETURN_IF_ERROR(send(transport.rank() + 1, asked, all));
-      ESPALIER_ASSIGN_OR_RETURN(all, receive(transport.rank() + 1, told));
-    }
-    if (transport.rank() > 0) {
-      ESPALIER_RETURN_IF_ERROR(send(transport.rank() - 1, told, all));
-    }
-    return all;
-  });
+  return WithoutExceptions("agreeing with the other stages",
+                           [&] { return Runner(control, pipeline).AllStages(yes); });
 }
 
 absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet& subnet,
@@ -363,7 +149,7 @@ absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet&
   ESPALIER_RETURN_IF_ERROR(CheckPredictions(sequences, options));
   const int64_t length = sequences.sequence_length;
   std::vector<SequenceLoss> losses;
-  const auto finish = [&](const Batch& batch) {
+  const auto finish = [&](const StageRunner::Batch& batch) {
     DenseRows dense;
     if (options.dense != nullptr) {
       const int64_t row = (options.first + batch.first) * length;
@@ -377,7 +163,8 @@ absl::StatusOr<std::vector<SequenceLoss>> ResidentEngine::Evaluate(const Subnet&
     }
   };
   ESPALIER_RETURN_IF_ERROR(WithoutExceptions("evaluating a subnet", [&] {
-    return Run(Select(subnet, options.reformed), sequences, nullptr, finish, control, pipeline);
+    return Runner(control, pipeline)
+        .Run(Select(subnet, options.reformed), sequences, nullptr, finish);
   }));
   return losses;
 }
@@ -408,13 +195,14 @@ absl::StatusOr<std::shared_ptr<const Predictions>> ResidentEngine::Predict(
       WithoutExceptions("the dense model's predictions", [&]() -> absl::Status {
         std::vector<at::Tensor> expected;
         std::vector<at::Tensor> entropy;
-        const auto finish = [&](const Batch& batch) {
+        const auto finish = [&](const StageRunner::Batch& batch) {
           DenseRows rows = backend_->Predictions(model_, batch.x);
           expected.push_back(std::move(rows.expected));
           entropy.push_back(std::move(rows.entropy));
         };
         ESPALIER_RETURN_IF_ERROR(
-            Run(Select(model_.subnet, nullptr), sequences, nullptr, finish, control, pipeline));
+            Runner(control, pipeline)
+                .Run(Select(model_.subnet, nullptr), sequences, nullptr, finish));
         if (last_stage()) predictions->rows = {at::cat(expected), at::cat(entropy)};
         return absl::OkStatus();
       }));
@@ -426,64 +214,23 @@ absl::StatusOr<std::shared_ptr<const Calibration>> ResidentEngine::Calibrate(
   ESPALIER_RETURN_IF_ERROR(CheckPipeline(pipeline));
   ESPALIER_RETURN_IF_ERROR(CheckDense("calibration"));
   ESPALIER_RETURN_IF_ERROR(CheckTokens(sequences, model_.config.vocab_size));
-  const ModelConfig& config = model_.config;
-  const int64_t wide = config.num_heads * config.head_dim;
-  const int64_t d = config.hidden_size;
-  const int64_t f = config.intermediate_size;
-  const int64_t needed = config.num_layers * (2 * d * d + wide * wide + f * f) * 4;
-  const int64_t available = AvailableMemory();
-  if (available > 0 && needed > available) {
-    return absl::ResourceExhaustedError(absl::StrCat("the Gram matrices of ", config.num_layers,
-                                                     " layers take ", Megabytes(needed), ", and ",
-                                                     Megabytes(available), " are available"));
-  }
+  ESPALIER_RETURN_IF_ERROR(CheckGramMemory(model_.config));
   auto calibration = std::make_shared<Calibration>();
   if (!scratch_.empty()) calibration->repairs.SpillTo(scratch_);
-  const absl::Status status = WithoutExceptions("calibration", [&]() -> absl::Status {
-    const auto square = [&](int64_t n) {
-      return at::zeros({n, n}, at::TensorOptions().dtype(at::kFloat).device(model_.device));
-    };
-    const auto zeros = [&](int64_t n) {
-      return at::zeros({n}, at::TensorOptions().dtype(at::kDouble).device(model_.device));
-    };
-    for (int64_t i = 0; i < config.num_layers; ++i) {
-      calibration->layers.push_back(
-          {square(d), square(wide), square(d), square(f), zeros(wide), zeros(f)});
-    }
-    calibration->positions = std::ssize(sequences.tokens);
-    calibration->first_inputs.resize(config.num_layers);
-    const auto observer_of = [&](int64_t layer) -> LayerObserver {
-      LayerGrams* grams = &calibration->layers[layer];
-      at::Tensor* first = &calibration->first_inputs[layer];
-      return [this, grams, first, &sequences](const LayerInputs& inputs) {
-        if (!first->defined()) {
-          const int64_t rows = std::min(kEffectPositions, sequences.sequence_length);
-          *first = inputs.qkv.narrow(0, 0, rows).to(at::kCPU, at::kFloat, false, /*copy=*/true);
-        }
-        backend_->AccumulateGram(inputs.qkv, &grams->qkv);
-        backend_->AccumulateGram(inputs.o, &grams->o);
-        backend_->AccumulateGram(inputs.gate_up, &grams->gate_up);
-        backend_->AccumulateGram(inputs.down, &grams->down);
-        grams->o_sum += inputs.o.sum(0, /*keepdim=*/false, at::kDouble);
-        grams->down_sum += inputs.down.sum(0, /*keepdim=*/false, at::kDouble);
-      };
+  ESPALIER_RETURN_IF_ERROR(WithoutExceptions("calibration", [&]() -> absl::Status {
+    const int64_t length = sequences.sequence_length;
+    StatisticsCollector collector(model_, backend_.get(), sequences.count(), length,
+                                  calibration.get());
+    const auto observer_of = [&](int64_t layer) { return collector.Observer(layer); };
+    const auto finish = [&](const StageRunner::Batch& batch) {
+      collector.Outputs(batch.x, batch.first * length);
     };
     ESPALIER_RETURN_IF_ERROR(
-        Run(Select(model_.subnet, nullptr), sequences, observer_of, nullptr, control, pipeline));
-    for (int64_t i = 0; i < config.num_layers; ++i) {
-      LayerGrams& grams = calibration->layers[i];
-      for (at::Tensor* gram : {&grams.qkv, &grams.o, &grams.gate_up, &grams.down}) {
-        backend_->FinishGram(gram);
-        *gram = gram->to(at::kCPU);
-      }
-      for (at::Tensor* sum : {&grams.o_sum, &grams.down_sum}) *sum = sum->to(at::kCPU);
-      const ResidentLayer& layer = model_.layers[i];
-      grams.o_energy = OutputEnergy(layer.o_transposed.to(at::kCPU, at::kFloat), grams.o);
-      grams.down_energy = OutputEnergy(layer.down_transposed.to(at::kCPU, at::kFloat), grams.down);
-    }
+        Runner(control, pipeline)
+            .Run(Select(model_.subnet, nullptr), sequences, observer_of, finish));
+    collector.Finish();
     return absl::OkStatus();
-  });
-  ESPALIER_RETURN_IF_ERROR(status);
+  }));
   return std::shared_ptr<const Calibration>(std::move(calibration));
 }
 
@@ -531,14 +278,13 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
     const int64_t length = sequences.sequence_length;
     const int64_t held = HeldBack(sequences.count());
     const int64_t fitted = (sequences.count() - held) * length;
-    int64_t batch = 0;
+    StageRunner runner = Runner(control, pipeline);
     std::vector<Streams> streams;
     ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(),
-                              IncomingStreams(sequences.tokens, length, control, pipeline, &batch));
+                              runner.IncomingStreams(sequences.tokens, length));
     streams[0].fitted_rows = fitted;
     const std::vector<int32_t> starts = SequenceStarts(sequences.tokens, fitted);
-    ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(),
-                              IncomingStreams(starts, /*length=*/1, control, pipeline, &batch));
+    ESPALIER_ASSIGN_OR_RETURN(streams.emplace_back(), runner.IncomingStreams(starts, /*length=*/1));
     streams[1].fitted_rows = std::ssize(starts);
     streams[1].weight =
         static_cast<double>(sequences.count() - held) / static_cast<double>(std::ssize(starts));
@@ -547,10 +293,7 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
         ComputeProgressiveReformation(model_, Select(subnet, repaired.weights.get()), options,
                                       backend_.get(), &pool_, control, &streams));
     if (!last_stage()) {
-      batch = 0;
-      for (const Streams& part : streams) {
-        ESPALIER_RETURN_IF_ERROR(PassStreamsOn(part, control, pipeline, &batch));
-      }
+      for (const Streams& part : streams) ESPALIER_RETURN_IF_ERROR(runner.PassOn(part));
       return reformed;
     }
     auto weights = std::make_shared<ReformedWeights>(*reformed.weights);
@@ -562,48 +305,6 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
     reformed.weights = std::move(weights);
     return reformed;
   });
-}
-
-absl::StatusOr<Streams> ResidentEngine::IncomingStreams(const std::vector<int32_t>& tokens,
-                                                        int64_t length, const Control& control,
-                                                        const Pipeline& pipeline, int64_t* batch) {
-  const int64_t rows = std::ssize(tokens);
-  const auto options = at::TensorOptions().dtype(at::kFloat).device(model_.device);
-  Streams streams{.dense = at::empty({rows, model_.config.hidden_size}, options),
-                  .reformed = at::empty({rows, model_.config.hidden_size}, options),
-                  .length = length};
-  const int64_t step = BatchRows(length);
-  for (int64_t first = 0; first < rows; first += step) {
-    const int64_t count = std::min(step, rows - first);
-    const int64_t dense_batch = (*batch)++;
-    const int64_t reformed_batch = (*batch)++;
-    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor dense, Incoming(tokens.data() + first, count,
-                                                               dense_batch, control, pipeline));
-    streams.dense.narrow(0, first, count).copy_(dense);
-    if (first_stage()) {
-      streams.reformed.narrow(0, first, count).copy_(dense);
-      continue;
-    }
-    ESPALIER_ASSIGN_OR_RETURN(
-        const at::Tensor reformed,
-        Incoming(tokens.data() + first, count, reformed_batch, control, pipeline));
-    streams.reformed.narrow(0, first, count).copy_(reformed);
-  }
-  return streams;
-}
-
-absl::Status ResidentEngine::PassStreamsOn(const Streams& streams, const Control& control,
-                                           const Pipeline& pipeline, int64_t* batch) {
-  const int64_t rows = streams.dense.size(0);
-  const int64_t step = BatchRows(streams.length);
-  for (int64_t first = 0; first < rows; first += step) {
-    const int64_t count = std::min(step, rows - first);
-    for (const at::Tensor* stream : {&streams.dense, &streams.reformed}) {
-      ESPALIER_RETURN_IF_ERROR(
-          PassOn(stream->narrow(0, first, count), (*batch)++, control, pipeline));
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<Reformation> ResidentEngine::Reform(const Calibration& calibration,

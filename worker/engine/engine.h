@@ -42,10 +42,12 @@ struct EngineOptions {
   std::string scratch{};
 };
 
-// How a caller follows and stops a long call. Both members may be empty.
+// How a caller follows and stops a long call. All members may be empty.
 struct Control {
-  std::function<void(double fraction)> progress;  // called from the calling thread
-  const std::atomic<bool>* cancelled = nullptr;   // polled; the call returns CANCELLED
+  std::function<void(double fraction)> progress{};  // called from the calling thread
+  const std::atomic<bool>* cancelled = nullptr;     // polled; the call returns CANCELLED
+  // What is right to go on with and good to know; from any thread, also several at a time.
+  std::function<void(const std::string& text)> warn{};
 };
 
 // The way to the stages before and after this one. Null for a whole model, which has none.

@@ -42,6 +42,10 @@ LayerSelection OneModule(const LayerSelection& selection, bool mlp) {
   return one;
 }
 
+std::string ModuleName(const ResidentModel& model, int64_t layer, bool mlp) {
+  return absl::StrCat("layer ", model.first_layer + layer, mlp ? " MLP" : " attention");
+}
+
 class Reformer {
  public:
   Reformer(const ResidentModel& model, const ReformationSpec& options, Backend* backend,
@@ -125,12 +129,15 @@ class Reformer {
     return out;
   }
 
+  Warner Warn(int64_t layer, bool mlp) const {
+    return WarnerOf(control_, ModuleName(model_, layer, mlp));
+  }
+
   // (gram + λI)⁻¹ right, λ = damping · mean(diag gram).
-  absl::StatusOr<at::Tensor> Solve(const at::Tensor& gram, const at::Tensor& right,
-                                   double damping) {
-    ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram.to(at::kCPU), damping));
-    return at::cholesky_solve(right.to(at::kCPU, at::kDouble), factor.lower)
-        .to(model_.device, at::kFloat);
+  static absl::StatusOr<at::Tensor> Solve(const at::Tensor& gram, const at::Tensor& right,
+                                          double damping, const Warner& warn) {
+    ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(gram, damping, warn));
+    return at::cholesky_solve(right.to(at::kDouble), factor.lower).to(at::kFloat);
   }
 
   absl::Status MapInputs(int64_t index, bool mlp, LayerSelection* own) {
@@ -146,7 +153,8 @@ class Reformer {
       backend_->AccumulateProduct(h, dense.sub_(h), &cross);
     }));
     backend_->FinishGram(&gram);
-    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change, Solve(gram, cross, options_.input_damping));
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change,
+                              Solve(gram, cross, options_.input_damping, Warn(index, mlp)));
     // Rows of weights w: w M h with M − I = changeᵀ.
     const auto mapped = [&](const at::Tensor& resident, const std::vector<int64_t>& rows,
                             bool all) {
@@ -201,8 +209,9 @@ class Reformer {
              std::max(energy, std::numeric_limits<double>::min());
     };
     const double before = error(*weights);
-    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change, Solve(gram, product - at::mm(gram, *weights),
-                                                             options_.progressive_damping));
+    ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change,
+                              Solve(gram, product - at::mm(gram, *weights),
+                                    options_.progressive_damping, Warn(index, mlp)));
     *weights = *weights + change;
     errors_.push_back({model_.first_layer + index, mlp, before, error(*weights)});
     return absl::OkStatus();
@@ -263,8 +272,7 @@ absl::StatusOr<Reformation> ComputeProgressiveReformation(const ResidentModel& m
       const absl::Status status = reformer.Module(i, mlp, &selections[i]);
       if (!status.ok()) {
         return absl::Status(status.code(),
-                            absl::StrCat("layer ", model.first_layer + i,
-                                         mlp ? " MLP: " : " attention: ", status.message()));
+                            absl::StrCat(ModuleName(model, i, mlp), ": ", status.message()));
       }
       Report(control, static_cast<double>(2 * i + (mlp ? 2 : 1)) / static_cast<double>(2 * layers));
     }

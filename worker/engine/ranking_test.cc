@@ -7,12 +7,14 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <set>
 
 #include "common/model_folder.h"
 #include "worker/engine/attention_effects.h"
 #include "worker/engine/elimination.h"
 #include "worker/engine/engine.h"
+#include "worker/engine/head_metric.h"
 #include "worker/engine/statistics.h"
 #include "worker/engine/test_model.h"
 
@@ -60,7 +62,7 @@ TEST(EliminateChannelsTest, ErrorsAreTheLeastOnesOfTheirSizes) {
   const at::Tensor gram = x.t().mm(x).to(at::kFloat);
   const at::Tensor weights = at::randn({29, 13}, at::kFloat);
   LayerRanking ranking;
-  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 4}, &ranking).ok());
+  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 4}, {}, &ranking).ok());
   ASSERT_EQ(ranking.channels.size(), 29);
   EXPECT_EQ(std::set<int32_t>(ranking.channels.begin(), ranking.channels.end()).size(), 29);
   ASSERT_EQ(ranking.channel_errors.size(), 8);  // 0, 4, ..., 28 stay
@@ -78,7 +80,7 @@ TEST(EliminateChannelsTest, TheFirstToGoIsTheCheapestOfAll) {
   const at::Tensor gram = x.t().mm(x).to(at::kFloat);
   const at::Tensor weights = at::randn({24, 13}, at::kFloat);
   LayerRanking ranking;
-  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 1}, &ranking).ok());
+  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 1}, {}, &ranking).ok());
   for (int64_t channel = 0; channel < 24; ++channel) {
     EXPECT_LE(LeastError(weights, gram, {ranking.channels[0]}),
               LeastError(weights, gram, {channel}) * 1.0001);
@@ -94,7 +96,7 @@ TEST(EliminateAttentionTest, ErrorsAreTheLeastOnesPlusTheEffects) {
   const at::Tensor weights = at::randn({wide, config.hidden_size}, at::kFloat);
   const at::Tensor effects = at::rand({config.num_kv_heads, config.pairs()}, at::kDouble) * 0.01;
   LayerRanking ranking;
-  ASSERT_TRUE(EliminateAttention(weights, gram, effects, config, {.pairs = 2}, &ranking).ok());
+  ASSERT_TRUE(EliminateAttention(weights, gram, effects, config, {.pairs = 2}, {}, &ranking).ok());
   std::set<std::string> seen;
   for (const AttentionCut& cut : ranking.attention) {
     LayerMask mask{cut.masks, Bitmask(config.intermediate_size, true)};
@@ -149,7 +151,7 @@ TEST(PairEffectsTest, AreWhatLeavingThePairOutChanges) {
   };
   const at::Tensor whole = attention(model.layers[1].q);
   ThreadPool pool(2);
-  const at::Tensor effects = PairEffects(model, 1, inputs, &pool);
+  const at::Tensor effects = PairEffects(model, 1, model.layers[1].o_transposed, inputs, &pool);
   const int64_t r = config.queries_per_group();
   for (int64_t g = 0; g < config.num_kv_heads; ++g) {
     for (int64_t pair = 0; pair < config.pairs(); ++pair) {
@@ -159,6 +161,50 @@ TEST(PairEffectsTest, AreWhatLeavingThePairOutChanges) {
       const double expected = change / whole.square().sum(at::kDouble).item<double>();
       EXPECT_NEAR(effects[g][pair].item<double>(), expected, 1e-3 * expected + 1e-9);
     }
+  }
+}
+
+TEST(RankTest, TheLastLayersErrorsAreThoseThatTheHeadSees) {
+  const ModelConfig config = TestConfig(6, 3, false);
+  const auto engine = *Engine::Load(WriteTestModel(config, 41, "ranked"), {.threads = 2});
+  const auto calibration = *engine->Calibrate(RandomTokens(config, 24, 100, 9));
+  const CutSteps steps{.channels = 4, .pairs = 2};
+  const auto ranking = engine->Rank(*calibration, steps);
+  ASSERT_TRUE(ranking.ok()) << ranking.status();
+
+  const c10::InferenceMode no_autograd;
+  const ResidentModel model = LoadResident(config, 41);
+  ThreadPool pool(1);
+  at::Tensor metric = HeadMetric(model, calibration->outputs, &pool).to(at::kDouble);
+  metric.diagonal().add_(metric.diagonal().mean().item<double>() / 9);
+  const at::Tensor factor = at::linalg_cholesky(metric);
+  const int64_t f = config.intermediate_size;
+  for (int64_t l = 0; l < config.num_layers; ++l) {
+    const LayerRanking& layer = ranking->layers[l];
+    const at::Tensor plain = model.layers[l].down_transposed.to(at::kDouble);
+    const at::Tensor weights = l + 1 == config.num_layers ? at::mm(plain, factor) : plain;
+    for (int64_t kept = 0; kept < f; kept += steps.channels) {
+      const std::vector<int64_t> gone(layer.channels.begin(), layer.channels.begin() + f - kept);
+      const double least = LeastError(weights, calibration->layers[l].down, gone);
+      EXPECT_NEAR(layer.channel_errors[kept / steps.channels], least, 5e-3 * least + 1e-6)
+          << l << ", " << kept;
+    }
+  }
+}
+
+TEST(RankTest, OutputsAreKeptAtEvenlySpreadPositions) {
+  const ModelConfig config = TestConfig(6, 3, false);
+  const auto engine = *Engine::Load(WriteTestModel(config, 41, "ranked"), {.threads = 2});
+  TokenSequences half = RandomTokens(config, 24, 100, 9);
+  std::vector<int32_t> twice = half.tokens;
+  twice.insert(twice.end(), half.tokens.begin(), half.tokens.end());
+  const at::Tensor all = (*engine->Calibrate(half))->outputs;
+  const at::Tensor some = (*engine->Calibrate(MakeTokenSequences(100, twice)))->outputs;
+  ASSERT_EQ(all.size(0), 2400);
+  ASSERT_EQ(some.size(0), 2400);
+  const c10::InferenceMode no_autograd;
+  for (int64_t first = 0; first < 2; ++first) {
+    EXPECT_TRUE(at::equal(some.narrow(0, first * 1200, 1200), all.slice(0, 1, 2400, 2)));
   }
 }
 
@@ -262,6 +308,15 @@ TEST_F(ReformTest, HardlyAnyDataGivesFiniteWeights) {
     for (const AttentionCut& cut : layer.attention) EXPECT_TRUE(std::isfinite(cut.error));
   }
   const Subnet subnet = RandomTestSubnet(config_, 0.5, false, 7);
+  std::vector<std::string> warnings;
+  std::mutex mutex;
+  const Control control{.warn = [&](const std::string& text) {
+    const std::lock_guard lock(mutex);
+    warnings.push_back(text);
+  }};
+  ASSERT_TRUE(engine_->Reform(**calibration, subnet, {.damping = 1e-15}, control).ok());
+  EXPECT_THAT(warnings, ::testing::Contains(::testing::HasSubstr(
+                            "layer 0 down_proj: a Gram matrix is nearly singular")));
   const auto progressive = engine_->ReformProgressively(**calibration, subnet, {}, same);
   ASSERT_TRUE(progressive.ok()) << progressive.status();
   EXPECT_TRUE(std::isfinite(Divergence(subnet, progressive->weights.get())));

@@ -20,7 +20,7 @@ at::Tensor Rows(const at::Tensor& matrix, const at::Tensor& index) {
 
 // The inputs, of `inputs`, that are not kept.
 at::Tensor GoneIndex(int64_t inputs, const at::Tensor& kept_index) {
-  at::Tensor is_gone = at::ones({inputs}, at::kBool);
+  at::Tensor is_gone = at::ones({inputs}, kept_index.options().dtype(at::kBool));
   is_gone.index_fill_(0, kept_index, false);
   return is_gone.nonzero().squeeze(1);
 }
@@ -30,8 +30,8 @@ at::Tensor GoneIndex(int64_t inputs, const at::Tensor& kept_index) {
 // At λ = 0, W' is W H_{:,S} H_SS⁻¹. The ridge pulls towards the inherited weights instead of
 // towards zero, so that for every λ the error is at most the inherited one's.
 absl::StatusOr<at::Tensor> ClosedFormChange(const at::Tensor& kept_gram, const at::Tensor& residual,
-                                            double damping) {
-  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(kept_gram, damping));
+                                            double damping, const Warner& warn) {
+  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(kept_gram, damping, warn));
   return at::cholesky_solve(residual, factor.lower);
 }
 
@@ -41,7 +41,7 @@ absl::StatusOr<at::Tensor> ClosedFormChange(const at::Tensor& kept_gram, const a
 // short (docs/method.md).
 absl::StatusOr<at::Tensor> AdmmChange(const at::Tensor& weights, const at::Tensor& gram,
                                       const at::Tensor& kept, const at::Tensor& inherited,
-                                      const ReformationSpec& options) {
+                                      const ReformationSpec& options, const Warner& warn) {
   const double ridge = std::max(options.damping, 1e-12) * gram.diagonal().mean().item<double>();
   at::Tensor damped = gram.clone();
   damped.diagonal().add_(ridge > 0 ? ridge : 1.0);
@@ -50,7 +50,7 @@ absl::StatusOr<at::Tensor> AdmmChange(const at::Tensor& weights, const at::Tenso
   const at::Tensor target = at::mm(gram / scale / scale.t(), weights * scale);
   at::Tensor shifted = normalised.clone();
   shifted.diagonal().add_(options.rho);
-  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(shifted, 0));
+  ESPALIER_ASSIGN_OR_RETURN(const Cholesky factor, DampedCholesky(shifted, 0, warn));
   const at::Tensor inverse = at::cholesky_inverse(factor.lower);
 
   at::Tensor mask = at::zeros({weights.size(0), 1}, weights.options());
@@ -65,6 +65,10 @@ absl::StatusOr<at::Tensor> AdmmChange(const at::Tensor& weights, const at::Tenso
   return Rows(masked / scale, kept) - inherited;
 }
 
+at::Tensor Index(const std::vector<int64_t>& indices, const at::Tensor& where) {
+  return at::tensor(indices, at::kLong).to(where.device());
+}
+
 struct Linear {
   int64_t layer = 0;
   bool mlp = false;
@@ -76,7 +80,15 @@ double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram
   return at::mm(gram, weights_transposed).mul_(weights_transposed).sum(at::kDouble).item<double>();
 }
 
-absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping) {
+Warner WarnerOf(const Control& control, const std::string& module) {
+  if (!control.warn) return nullptr;
+  return [warn = control.warn, module](const std::string& text) {
+    warn(absl::StrCat(module, ": ", text));
+  };
+}
+
+absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping,
+                                        const Warner& warn) {
   const at::Tensor full = matrix.to(at::kDouble);
   if (!at::isfinite(full).all().item<bool>()) {
     return absl::InvalidArgumentError(
@@ -89,17 +101,26 @@ absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping
     at::Tensor damped = full.clone();
     damped.diagonal().add_(factor * mean);
     const auto [lower, info] = at::linalg_cholesky_ex(damped);
-    if (info.item<int>() == 0) return Cholesky{lower, factor};
+    if (info.item<int>() == 0) {
+      if (factor > damping && warn) {
+        warn(
+            absl::StrFormat("a Gram matrix is nearly singular; it was damped by %g of its mean "
+                            "diagonal instead of %g (more calibration text may help)",
+                            factor, damping));
+      }
+      return Cholesky{lower, factor};
+    }
     if (factor > 1) return absl::InternalError("a Gram matrix has no Cholesky factor");
   }
 }
 
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
-                                            const ReformationSpec& options, double energy) {
+                                            const ReformationSpec& options, double energy,
+                                            const Warner& warn) {
   const at::Tensor w = weights.to(at::kDouble);
   const at::Tensor h = gram.to(at::kDouble);
-  const at::Tensor kept_index = at::tensor(kept, at::kLong);
+  const at::Tensor kept_index = Index(kept, w);
   const at::Tensor gone_index = GoneIndex(w.size(0), kept_index);
   const double total = std::max(energy, std::numeric_limits<double>::min());
 
@@ -112,9 +133,10 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
 
   const at::Tensor kept_gram = Rows(h, kept_index).index_select(1, kept_index);
   const at::Tensor residual = Rows(lost, kept_index);
-  absl::StatusOr<at::Tensor> change = options.method == ReformationMethod::kAdmm
-                                          ? AdmmChange(w, h, kept_index, inherited, options)
-                                          : ClosedFormChange(kept_gram, residual, options.damping);
+  absl::StatusOr<at::Tensor> change =
+      options.method == ReformationMethod::kAdmm
+          ? AdmmChange(w, h, kept_index, inherited, options, warn)
+          : ClosedFormChange(kept_gram, residual, options.damping, warn);
   if (!change.ok()) return change.status();
   // ‖W X − W' X_S‖² of W' = W_S + Δ: before − 2 ⟨Δ, H_SP W_P⟩ + ⟨Δ, H_SS Δ⟩.
   const double after =
@@ -129,7 +151,7 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
 ReformedLinear CompensatingBias(const at::Tensor& weights, const at::Tensor& gram,
                                 const at::Tensor& sum, int64_t positions,
                                 const std::vector<int64_t>& kept, double energy) {
-  const at::Tensor gone_index = GoneIndex(weights.size(0), at::tensor(kept, at::kLong));
+  const at::Tensor gone_index = GoneIndex(weights.size(0), Index(kept, weights));
   const at::Tensor gone = Rows(weights.to(at::kDouble), gone_index);
   const at::Tensor gone_gram = Rows(gram.to(at::kDouble), gone_index).index_select(1, gone_index);
   const auto n = static_cast<double>(positions);
@@ -153,6 +175,11 @@ std::vector<Linear> CutLinears(const ResidentModel& model, const Subnet& subnet)
     if (mask.HasMlp() && mask.mlp != dense.mlp) linears.push_back({layer, true});
   }
   return linears;
+}
+
+std::string NameOf(const ResidentModel& model, const Linear& linear) {
+  return absl::StrCat("layer ", model.first_layer + linear.layer,
+                      linear.mlp ? " down_proj" : " o_proj");
 }
 
 // Where a reformation's result for the linear belongs.
@@ -205,16 +232,17 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
         SelectLayer(subnet.layers[i], model.subnet.layers[i], model.config);
     const at::Tensor& dense = mlp ? layer.down_transposed : layer.o_transposed;
     const LayerGrams& grams = calibration.layers[i];
-    const at::Tensor& gram = mlp ? grams.down : grams.o;
+    const at::Tensor gram = (mlp ? grams.down : grams.o).to(model.device);
     const std::vector<int64_t>& kept = mlp ? selection.channels : selection.query_rows;
     const double energy = mlp ? grams.down_energy : grams.o_energy;
     absl::StatusOr<ReformedLinear> solved =
         weights->biases
-            ? CompensatingBias(dense.to(at::kCPU), gram, mlp ? grams.down_sum : grams.o_sum,
+            ? CompensatingBias(dense, gram, (mlp ? grams.down_sum : grams.o_sum).to(model.device),
                                calibration.positions, kept, energy)
-            : ReformLinear(dense.to(at::kCPU), gram, kept, options, energy);
+            : ReformLinear(dense, gram, kept, options, energy,
+                           WarnerOf(control, NameOf(model, linears[item])));
     if (solved.ok()) {
-      repaired[item] = {solved->weights.to(model.device), solved->before, solved->after};
+      repaired[item] = {solved->weights, solved->before, solved->after};
     } else {
       statuses[item] = solved.status();
     }
@@ -227,8 +255,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
   for (int64_t item = 0; item < count; ++item) {
     const auto [i, mlp] = linears[item];
     if (!statuses[item].ok()) {
-      return absl::Status(statuses[item].code(), absl::StrCat("layer ", model.first_layer + i,
-                                                              mlp ? " down_proj: " : " o_proj: ",
+      return absl::Status(statuses[item].code(), absl::StrCat(NameOf(model, linears[item]), ": ",
                                                               statuses[item].message()));
     }
     PlaceOf(linears[item], weights->biases, &weights->layers[i]) = repaired[item].weights;

@@ -17,7 +17,8 @@
 
 namespace espalier {
 
-// Gram matrices H = Σ x xᵀ of one layer's inputs, float32, in host memory. The sums run over the
+// Gram matrices H = Σ x xᵀ of one layer's inputs, float32, in host memory: a device has no room for
+// all of them beside the weights, and gets each when it is needed. The sums run over the
 // calibration's positions.
 struct LayerGrams {
   at::Tensor qkv;      // [d, d]
@@ -38,6 +39,9 @@ class Calibration {
   // Of each layer [T', d] float32: the inputs of q, k and v at the first positions of the first
   // sequence, for PairEffects.
   std::vector<at::Tensor> first_inputs;
+  // On the last stage [n, d] float32: what the last layer gives at some positions, evenly spread,
+  // for HeadMetric.
+  at::Tensor outputs;
   // Modules that were repaired with these Gram matrices. One call at a time, as the engine.
   mutable RepairCache repairs;
 };
@@ -62,14 +66,23 @@ struct Cholesky {
   at::Tensor lower;
   double damping = 0;
 };
+// Takes a warning of one module; may be empty.
+using Warner = std::function<void(const std::string& text)>;
+
 // L with L·Lᵀ = matrix + damping · mean(diag) · I, float64. Damping grows tenfold until the factor
-// exists. INVALID_ARGUMENT when the matrix has a value that is not finite.
-absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping);
+// exists, and `warn` is told of it; the matrix's device computes. INVALID_ARGUMENT when it has a
+// value that is not finite.
+absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping,
+                                        const Warner& warn = nullptr);
+
+// Passes a module's warnings on, with its name: "layer 3 down_proj".
+Warner WarnerOf(const Control& control, const std::string& module);
 
 // `body` for the attention and the MLP of every layer of the stage, several at a time; what goes
 // wrong first in their order is the error, with the module's name.
-absl::Status ForModules(const ResidentModel& model, ThreadPool* pool, const Control& control,
-                        const std::function<absl::Status(int64_t layer, bool mlp)>& body);
+absl::Status ForModules(
+    const ResidentModel& model, ThreadPool* pool, const Control& control,
+    const std::function<absl::Status(int64_t layer, bool mlp, const Warner& warn)>& body);
 
 // See Engine::Importance, Engine::BaselineScores and Engine::Reform. May throw libtorch's
 // exceptions.
@@ -89,9 +102,9 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
 
 // One linear with weights W [out, in], given and returned transposed ([in, out] float32): new
 // weights on the inputs `kept`, [kept, out]. H is its Gram matrix [in, in], `energy` the
-// OutputEnergy of both. The error is relative
-// (ReformationError). Neither method's result is worse than the inherited weights: where it would
-// be, those are returned.
+// OutputEnergy of both. Both lie on one device, which computes and where the result is. The error
+// is relative (ReformationError). Neither method's result is worse than the inherited weights:
+// where it would be, those are returned.
 struct ReformedLinear {
   at::Tensor weights;
   double before = 0;
@@ -99,7 +112,8 @@ struct ReformedLinear {
 };
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
-                                            const ReformationSpec& options, double energy);
+                                            const ReformationSpec& options, double energy,
+                                            const Warner& warn = nullptr);
 
 // FLAP's compensation of a linear for the inputs that go (An et al., AAAI 2024, section 3.3): the
 // bias b = Σ_j W_:,j x̄_j over them, [out] float32, as `weights`; it stands for their contribution

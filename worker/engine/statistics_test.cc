@@ -134,6 +134,18 @@ TEST(DampedCholeskyTest, GrowsDampingOnlyWhenNeeded) {
   EXPECT_LT(factor->damping, 1e-6);
 }
 
+TEST(DampedCholeskyTest, WarnsOfWhatItHadToAdd) {
+  const c10::InferenceMode no_autograd;
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& text) { warnings.push_back(text); };
+  const at::Tensor singular = at::ones({5, 5}, at::kDouble) - at::eye(5, at::kDouble) * 1e-9;
+  ASSERT_TRUE(DampedCholesky(singular, 0.001, warn).ok());
+  EXPECT_THAT(warnings, ::testing::IsEmpty());
+  ASSERT_TRUE(DampedCholesky(singular, 1e-12, warn).ok());
+  ASSERT_EQ(warnings.size(), 1);
+  EXPECT_THAT(warnings[0], AllOf(HasSubstr("nearly singular"), HasSubstr("instead of 1e-12")));
+}
+
 // Φ by its definition, with an explicit inverse and loops over single weights.
 TEST(ImportanceTest, EqualsItsDefinition) {
   const c10::InferenceMode no_autograd;
