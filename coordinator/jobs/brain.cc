@@ -12,14 +12,16 @@ namespace {
 constexpr int kLifeBits = 32;
 
 // The slowest stage sets the pace.
-TaskTime TimeOf(const std::vector<std::optional<TaskFinished>>& answers) {
-  TaskTime time;
+TaskNotes NotesOf(const std::vector<std::optional<TaskFinished>>& answers) {
+  TaskNotes all;
   for (const auto& answer : answers) {
     if (!answer.has_value()) continue;
-    time.seconds = std::max(time.seconds, answer->time.seconds);
-    time.preparation = std::max(time.preparation, answer->time.preparation);
+    const TaskNotes& notes = answer->notes;
+    all.seconds = std::max(all.seconds, notes.seconds);
+    all.preparation = std::max(all.preparation, notes.preparation);
+    all.warnings.insert(all.warnings.end(), notes.warnings.begin(), notes.warnings.end());
   }
-  return time;
+  return all;
 }
 
 }  // namespace
@@ -254,8 +256,8 @@ void Brain::TakePart(const Step& step, const AttachedWorker& worker, Replica& re
     if (failed == taken.answers.size() || root) failed = i;
     if (root) break;
   }
-  const TaskTime time = TimeOf(taken.answers);
-  shares_.Worked(taken.job, time.seconds + time.preparation);
+  const TaskNotes notes = NotesOf(taken.answers);
+  shares_.Worked(taken.job, notes.seconds + notes.preparation);
   // After what follows from it: it is acknowledged when it is stored.
   Actions acknowledgements;
   Acknowledge({.now = step.now, .actions = &acknowledgements}, taken, event.task);
@@ -298,7 +300,7 @@ void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assi
                        TaskId task) {
   JobMachine* job = FindActive(assignment.job);
   if (job == nullptr || job->finished()) return;
-  const TaskTime time = TimeOf(assignment.answers);
+  const TaskNotes notes = NotesOf(assignment.answers);
   std::vector<Outcome> parts;
   for (std::optional<TaskFinished>& answer : assignment.answers) {
     parts.push_back(std::move(answer->outcome));
@@ -311,7 +313,7 @@ void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assi
     return job->Failed(step, std::move(assignment.item), replica.key,
                        absl::StrCat("malformed answer: ", merged.status().message()));
   }
-  job->Done(step, std::move(assignment.item), replica.key, task, *merged, time);
+  job->Done(step, std::move(assignment.item), replica.key, task, *merged, notes);
 }
 
 Brain::Assignment Brain::Withdraw(const Step& step, TaskId task, WorkerKey except) {

@@ -68,6 +68,56 @@ TEST(BrainTest, AJobRunsFromSubmissionToResult) {
   EXPECT_DOUBLE_EQ(result.dense.tokens_per_second, 16);
 }
 
+TEST(BrainTest, WarningsAreSaidOnceAndReported) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(TinySpec(1, "/results/1"));
+  const auto answer_next = [&](auto is_of_kind, const std::vector<std::string>& warnings) {
+    SendTask task;
+    harness.RunUntil([&](const SendTask& open) {
+      task = open;
+      return is_of_kind(open.work);
+    });
+    harness.AnswerWith(task, testing_fakes::FakeAnswer(task), {.warnings = warnings});
+  };
+  answer_next([](const Work& work) { return std::holds_alternative<CalibrateWork>(work); },
+              {"layer 1 MLP: singular"});
+  const auto evaluates = [](const Work& work) {
+    return std::holds_alternative<EvaluateWork>(work);
+  };
+  answer_next(evaluates, {"layer 2 down_proj: singular", "layer 1 MLP: singular"});
+  answer_next(evaluates, {"layer 2 down_proj: singular"});
+  harness.RunToEnd();
+  EXPECT_THAT(harness.Job().results.front()->warnings,
+              ElementsAre("layer 1 MLP: singular", "layer 2 down_proj: singular"));
+  const std::string messages = harness.Messages();
+  for (const std::string text :
+       {"warning: layer 1 MLP: singular\n", "warning: layer 2 down_proj: singular\n"}) {
+    const size_t place = messages.find(text);
+    ASSERT_NE(place, std::string::npos) << messages;
+    EXPECT_EQ(messages.find(text, place + 1), std::string::npos);
+  }
+}
+
+TEST(BrainTest, ThousandsOfWarningsAreCutShort) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(TinySpec(1, "/results/1"));
+  SendTask task;
+  harness.RunUntil([&](const SendTask& open) {
+    task = open;
+    return std::holds_alternative<CalibrateWork>(open.work);
+  });
+  std::vector<std::string> warnings;
+  for (int i = 0; i < 1000; ++i) warnings.push_back("warning " + std::to_string(i));
+  harness.AnswerWith(task, testing_fakes::FakeAnswer(task), {.warnings = warnings});
+  harness.RunToEnd();
+  const std::vector<std::string>& kept = harness.Job().results.front()->warnings;
+  ASSERT_THAT(kept, SizeIs(51));
+  EXPECT_EQ(kept[49], "warning 49");
+  EXPECT_EQ(kept[50], "there were more warnings than are kept");
+}
+
 TEST(BrainTest, ThePerplexityOfTheTableIsThatOfTheAnswers) {
   BrainHarness harness;
   harness.Attach(1);

@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t kLoadUnits = 100;  // percent
 constexpr int kMostLostLinks = 10;
-constexpr int kMostRecalled = 2;  // in one step: each draws another candidate (BrainOptions)
+constexpr size_t kMostWarnings = 50;  // of a job
+constexpr int kMostRecalled = 2;      // in one step: each draws another candidate (BrainOptions)
 constexpr size_t kUnlimited = 1'000'000;  // more than there are; sums do not overflow
 
 std::string KindName(const Work& work) {
@@ -277,7 +278,7 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
                           "settings, are not evaluated again");
       }
       const EvaluateResult answer = *known;
-      Done(step, *std::move(item), kNobody, /*task=*/0, answer, TaskTime{});
+      Done(step, *std::move(item), kNobody, /*task=*/0, answer, TaskNotes{});
       continue;
     }
     if (item->needs_calibration && statistics == Statistics::kNone) {
@@ -295,8 +296,8 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
 }
 
 void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
-                      const Outcome& outcome, const TaskTime& time) {
-  const absl::Status status = Accept(step, item, task, outcome, time);
+                      const Outcome& outcome, const TaskNotes& notes) {
+  const absl::Status status = Accept(step, item, task, outcome, notes);
   if (!status.ok()) {
     return Failed(step, std::move(item), replica,
                   absl::StrCat("malformed answer: ", status.message()));
@@ -310,12 +311,13 @@ void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskI
   // An export is not a fact: its files are not in the store, and a restart makes them again. Nor is
   // what only prepared a replica.
   if (item.prelude || std::holds_alternative<ExportWork>(item.work)) return;
-  Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .time = time});
+  Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .notes = notes});
 }
 
 absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId task,
-                                const Outcome& outcome, const TaskTime& time) {
-  Charge(item, time);
+                                const Outcome& outcome, const TaskNotes& notes) {
+  Charge(item, notes);
+  Warn(step, notes.warnings);
   if (std::holds_alternative<CalibrateWork>(item.work)) {
     const auto* result = std::get_if<CalibrateResult>(&outcome);
     if (result == nullptr) return WrongKind();
@@ -325,7 +327,7 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId t
     const auto* result = std::get_if<EvaluateResult>(&outcome);
     if (result == nullptr) return WrongKind();
     if (view().progress.phase <= JobPhase::kSearch) return AcceptCandidate(step, item, *result);
-    return AcceptMeasurement(step, item, *result, time.seconds);
+    return AcceptMeasurement(step, item, *result, notes.seconds);
   }
   if (std::holds_alternative<ReformWork>(item.work)) {
     const auto* result = std::get_if<ReformResult>(&outcome);
@@ -337,20 +339,30 @@ absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId t
 }
 
 // Also what was in vain: it took the time.
-void JobMachine::Charge(const WorkItem& item, const TaskTime& time) {
+void JobMachine::Charge(const WorkItem& item, const TaskNotes& notes) {
   const auto* evaluate = std::get_if<EvaluateWork>(&item.work);
   const bool repairs = evaluate != nullptr &&
                        evaluate->reformation.method != ReformationMethod::kProgressive &&
                        searching();
-  (repairs ? work_seconds_.repair : work_seconds_.reformation) += time.preparation;
+  (repairs ? work_seconds_.repair : work_seconds_.reformation) += notes.preparation;
   if (std::holds_alternative<CalibrateWork>(item.work)) {
-    work_seconds_.statistics += time.seconds;
+    work_seconds_.statistics += notes.seconds;
   } else if (evaluate != nullptr) {
-    work_seconds_.evaluation += time.seconds;
+    work_seconds_.evaluation += notes.seconds;
   } else if (std::holds_alternative<ReformWork>(item.work)) {
-    work_seconds_.reformation += time.seconds;
+    work_seconds_.reformation += notes.seconds;
   } else if (std::holds_alternative<ExportWork>(item.work)) {
-    work_seconds_.export_ += time.seconds;
+    work_seconds_.export_ += notes.seconds;
+  }
+}
+
+void JobMachine::Warn(const Step& step, const std::vector<std::string>& warnings) {
+  for (const std::string& text : warnings) {
+    if (std::find(warnings_.begin(), warnings_.end(), text) != warnings_.end()) continue;
+    if (warnings_.size() > kMostWarnings) return;
+    const bool last = warnings_.size() == kMostWarnings;
+    warnings_.push_back(last ? "there were more warnings than are kept" : text);
+    reporter_.Message(step, absl::StrCat("warning: ", warnings_.back()));
   }
 }
 
@@ -478,7 +490,7 @@ std::optional<WorkItem> JobMachine::Reopen(const WorkKey& key) {
 absl::Status JobMachine::Repeat(const Step& step, const WorkDone& fact) {
   const std::optional<WorkItem> item = Reopen(fact.key);
   if (!item.has_value()) return NotOpen();
-  return Accept(step, *item, /*task=*/0, fact.outcome, fact.time);
+  return Accept(step, *item, /*task=*/0, fact.outcome, fact.notes);
 }
 
 absl::Status JobMachine::Repeat(const Step& step, const WorkFailed& fact) {

@@ -109,7 +109,7 @@ class JobMachine {
   }
   bool HasMoreToRecall() const { return more_to_recall_; }
   void Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
-            const Outcome& outcome, const TaskTime& time);
+            const Outcome& outcome, const TaskNotes& notes);
   void Return(WorkItem item, ReplicaKey replica);  // without blame
   void Failed(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
   // The stages of a replica lost each other: not the work's fault, but it must not go on for ever.
@@ -133,8 +133,10 @@ class JobMachine {
   absl::Status Repeat(const Step& step, const SizeWritten& fact);
   void TryAgain(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
   absl::Status Accept(const Step& step, const WorkItem& item, TaskId task, const Outcome& outcome,
-                      const TaskTime& time);
-  void Charge(const WorkItem& item, const TaskTime& time);
+                      const TaskNotes& notes);
+  void Charge(const WorkItem& item, const TaskNotes& notes);
+  // Says each once.
+  void Warn(const Step& step, const std::vector<std::string>& warnings);
   void LoadRefused(const Step& step, const std::string& label, const absl::Status& status,
                    size_t attached);
   void ReformedGone(ReplicaKey replica);
@@ -195,7 +197,8 @@ class JobMachine {
   bool drawing_ = false;      // the generation may have more candidates than were drawn
   int64_t candidates_ = 0;    // scored so far
   WorkSeconds work_seconds_;  // of the size at hand
-  std::string context_;       // of the candidates' answers
+  std::vector<std::string> warnings_;
+  std::string context_;  // of the candidates' answers
   std::shared_ptr<KnownAnswers> known_;
   int64_t recalled_ = 0;  // candidates that nobody had to evaluate
   int recalled_in_step_ = 0;

@@ -436,6 +436,7 @@ std::shared_ptr<const ResultView> JobMachine::BuildResult(double seconds) const 
   result.candidates = candidates_;
   result.seconds = seconds;
   result.work = work_seconds_;
+  result.warnings = warnings_;
   return std::make_shared<const ResultView>(std::move(result));
 }
 

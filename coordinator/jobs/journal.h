@@ -46,7 +46,7 @@ struct WorkKey {
 struct WorkDone {
   WorkKey key;
   Outcome outcome;
-  TaskTime time{};
+  TaskNotes notes{};
 };
 
 // An attempt failed: an error, a malformed answer, or a worker lost.

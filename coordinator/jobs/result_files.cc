@@ -130,6 +130,7 @@ std::string ReportJson(const ResultView& result, const std::vector<PhaseSeconds>
                           {"evaluation", result.work.evaluation},
                           {"reformation", result.work.reformation},
                           {"export", result.work.export_}};
+  json["warnings"] = result.warnings;
   Json linears = Json::array();
   for (const LinearFit& fit : fits) {
     linears.push_back({{"layer", fit.layer},

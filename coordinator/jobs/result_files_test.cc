@@ -59,6 +59,7 @@ TEST(ResultFilesTest, AReportHasNoInfinities) {
   ResultView result;
   result.initial.perplexity = std::numeric_limits<double>::infinity();
   result.searched.perplexity = 7.5;
+  result.warnings = {"layer 3 down_proj: nearly singular"};
   const auto json =
       nlohmann::json::parse(ReportJson(result, {{.phase = "load", .seconds = 1.5}},
                                        {{.layer = 3, .mlp = true, .before = 0.5, .after = 0.25}}));
@@ -66,6 +67,7 @@ TEST(ResultFilesTest, AReportHasNoInfinities) {
   EXPECT_EQ(json["searched"]["perplexity"], 7.5);
   EXPECT_EQ(json["phase_seconds"]["load"], 1.5);
   EXPECT_EQ(json["reformation"][0]["linear"], "down");
+  EXPECT_EQ(json["warnings"][0], "layer 3 down_proj: nearly singular");
 }
 
 }  // namespace

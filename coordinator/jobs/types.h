@@ -119,10 +119,13 @@ struct ExportResult {
 using Outcome = std::variant<std::monostate, LoadResult, CalibrateResult, EvaluateResult,
                              ReformResult, ExportResult>;
 
-// Of the slowest stage.
-struct TaskTime {
+// What a worker says of its work beside the outcome. Of several stages: times are the slowest
+// one's, warnings those of all.
+struct TaskNotes {
   double seconds = 0;      // the task's own computation
   double preparation = 0;  // repairs and reformations that it needed and that were not kept
+  // What it went on in spite of, for people.
+  std::vector<std::string> warnings{};
 };
 
 // ---- Events ----
@@ -167,7 +170,7 @@ struct TaskFinished {
   uint64_t epoch = 0;
   absl::Status status;  // OK: `outcome` holds the answer
   Outcome outcome;
-  TaskTime time{};
+  TaskNotes notes{};
 };
 
 struct DataSetInfo {
@@ -261,6 +264,7 @@ struct ResultView {
   int64_t candidates = 0;
   double seconds = 0;
   WorkSeconds work{};
+  std::vector<std::string> warnings{};  // of the job so far
 };
 using ResultViews = std::vector<std::shared_ptr<const ResultView>>;
 

@@ -46,8 +46,10 @@ void Write(const ModelFixed& fact, v1::JournalEntry* entry) {
 void Write(const WorkDone& fact, v1::JournalEntry* entry) {
   WriteKey(fact.key, entry->mutable_done()->mutable_key());
   WriteOutcome(fact.outcome, entry->mutable_done()->mutable_result());
-  entry->mutable_done()->mutable_result()->set_seconds(fact.time.seconds);
-  entry->mutable_done()->mutable_result()->set_preparation_seconds(fact.time.preparation);
+  v1::TaskResult* result = entry->mutable_done()->mutable_result();
+  result->set_seconds(fact.notes.seconds);
+  result->set_preparation_seconds(fact.notes.preparation);
+  for (const std::string& text : fact.notes.warnings) result->add_warnings(Utf8(text));
 }
 void Write(const WorkFailed& fact, v1::JournalEntry* entry) {
   WriteKey(fact.key, entry->mutable_failed()->mutable_key());
@@ -135,8 +137,7 @@ absl::StatusOr<JournalEntry> JournalFromBytes(const std::string& bytes, int64_t 
     case v1::JournalEntry::kDone:
       entry.fact = WorkDone{.key = KeyFromMessage(message.done().key()),
                             .outcome = OutcomeFromMessage(message.done().result()),
-                            .time = {.seconds = message.done().result().seconds(),
-                                     .preparation = message.done().result().preparation_seconds()}};
+                            .notes = NotesFromMessage(message.done().result())};
       return entry;
     case v1::JournalEntry::kFailed:
       entry.fact = WorkFailed{.key = KeyFromMessage(message.failed().key()),

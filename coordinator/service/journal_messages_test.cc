@@ -38,6 +38,20 @@ TEST(JournalMessagesTest, TimesAreThoseOfTheBrain) {
   EXPECT_EQ(StoredJobFromRow(Row(), kStart)->created, 5);
 }
 
+TEST(JournalMessagesTest, KeepsWhatAWorkerSaidOfItsWork) {
+  const JournalEntry entry{
+      .time = 5,
+      .fact = WorkDone{.key = {},
+                       .outcome = ReformResult{},
+                       .notes = {.seconds = 2, .preparation = 3, .warnings = {"one", "two"}}}};
+  const auto read = JournalFromBytes(JournalBytes(entry, kStart), kStart);
+  ASSERT_TRUE(read.ok()) << read.status();
+  const TaskNotes& notes = std::get<WorkDone>(read->fact).notes;
+  EXPECT_EQ(notes.seconds, 2);
+  EXPECT_EQ(notes.preparation, 3);
+  EXPECT_THAT(notes.warnings, ::testing::ElementsAre("one", "two"));
+}
+
 TEST(JournalMessagesTest, ImpossibleTimesAreDamage) {
   for (const int64_t time : kNoTimes) {
     EXPECT_TRUE(absl::IsDataLoss(JournalFromBytes(EntryAt(time), kStart).status())) << time;

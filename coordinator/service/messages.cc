@@ -332,12 +332,18 @@ WorkerHeartbeat HeartbeatFromMessage(WorkerKey worker, const v1::Heartbeat& hear
           .activity = heartbeat.activity()};
 }
 
+TaskNotes NotesFromMessage(const v1::TaskResult& result) {
+  return {.seconds = result.seconds(),
+          .preparation = result.preparation_seconds(),
+          .warnings = {result.warnings().begin(), result.warnings().end()}};
+}
+
 TaskFinished ResultFromMessage(WorkerKey worker, const v1::TaskResult& result) {
   TaskFinished event;
   event.worker = worker;
   event.task = result.task_id();
   event.epoch = result.epoch();
-  event.time = {.seconds = result.seconds(), .preparation = result.preparation_seconds()};
+  event.notes = NotesFromMessage(result);
   event.outcome = OutcomeFromMessage(result);
   const auto code = static_cast<absl::StatusCode>(result.error().code());
   if (result.has_error() && code != absl::StatusCode::kOk) {

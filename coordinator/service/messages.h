@@ -27,6 +27,7 @@ TaskFinished ResultFromMessage(WorkerKey worker, const v1::TaskResult& result);
 
 // What a task's answer holds, and back; std::monostate for nothing.
 Outcome OutcomeFromMessage(const v1::TaskResult& result);
+TaskNotes NotesFromMessage(const v1::TaskResult& result);
 void WriteOutcome(const Outcome& outcome, v1::TaskResult* result);
 
 v1::CoordinatorMessage TaskMessage(const SendTask& action);

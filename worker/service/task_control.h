@@ -2,11 +2,13 @@
 #ifndef ESPALIER_WORKER_SERVICE_TASK_CONTROL_H_
 #define ESPALIER_WORKER_SERVICE_TASK_CONTROL_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/mutex.h"
@@ -51,7 +53,14 @@ class TaskControl {
   Control Part(double begin, double end) {
     return {.progress = [this, begin,
                          end](double fraction) { SetProgress(begin + (end - begin) * fraction); },
-            .cancelled = &cancelled_};
+            .cancelled = &cancelled_,
+            .warn = [this](const std::string& text) { Warn(text); }};
+  }
+
+  // What engine calls warned of, each once, the first hundred.
+  std::vector<std::string> warnings() const {
+    MutexLock lock(&mutex_);
+    return warnings_;
   }
 
   // While it lives, Cancel calls `interrupt` (at once if it was called before). `interrupt` runs
@@ -75,6 +84,12 @@ class TaskControl {
   };
 
  private:
+  void Warn(const std::string& text) {
+    constexpr size_t kMostWarnings = 100;
+    MutexLock lock(&mutex_);
+    const bool known = std::find(warnings_.begin(), warnings_.end(), text) != warnings_.end();
+    if (!known && warnings_.size() < kMostWarnings) warnings_.push_back(text);
+  }
   void SetProgress(double progress) {
     constexpr double kSteps = 20;
     const double before = progress_.exchange(progress);
@@ -86,6 +101,7 @@ class TaskControl {
   std::atomic<double> progress_ = 0;
   mutable Mutex mutex_;
   std::string activity_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> warnings_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> interrupt_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -44,6 +44,7 @@ v1::TaskResult TaskExecutor::Execute(const v1::Task& task, TaskControl* control)
   }
   result.set_task_id(task.id());
   result.set_epoch(task.epoch());
+  for (std::string& text : control->warnings()) result.add_warnings(std::move(text));
   return result;
 }
 

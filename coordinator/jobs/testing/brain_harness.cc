@@ -67,7 +67,8 @@ void BrainHarness::Close(const SendTask& task) {
   });
 }
 
-void BrainHarness::AnswerWith(const SendTask& sent, const Outcome& outcome) {
+void BrainHarness::AnswerWith(const SendTask& sent, const Outcome& outcome,
+                              const TaskNotes& notes) {
   const SendTask task = sent;  // it may be an element of open_
   Close(task);
   Handle(TaskFinished{.worker = task.worker,
@@ -75,7 +76,7 @@ void BrainHarness::AnswerWith(const SendTask& sent, const Outcome& outcome) {
                       .epoch = task.epoch,
                       .status = absl::OkStatus(),
                       .outcome = outcome,
-                      .time = {.seconds = 0.5}});
+                      .notes = notes});
 }
 
 void BrainHarness::Answer(const SendTask& task) { AnswerWith(task, FakeAnswer(task)); }
@@ -88,7 +89,7 @@ void BrainHarness::FailWith(const SendTask& sent, const absl::Status& status) {
                       .epoch = task.epoch,
                       .status = status,
                       .outcome = {},
-                      .time = {.seconds = 0.5}});
+                      .notes = {.seconds = 0.5}});
 }
 
 void BrainHarness::RunUntil(const std::function<bool(const SendTask&)>& stop) {

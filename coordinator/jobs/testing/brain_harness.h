@@ -37,7 +37,8 @@ class BrainHarness {
 
   // The right answer, or an error, to a task..
   void Answer(const SendTask& task);
-  void AnswerWith(const SendTask& task, const Outcome& outcome);
+  void AnswerWith(const SendTask& task, const Outcome& outcome,
+                  const TaskNotes& notes = {.seconds = 0.5});
   void FailWith(const SendTask& task, const absl::Status& status);
 
   // Answers tasks (those that nobody took yet too) and finishes outputs until `stop` says so or

@@ -447,7 +447,7 @@ class Simulation {
                        .epoch = task.epoch,
                        .status = absl::OkStatus(),
                        .outcome = FakeAnswer(task),
-                       .time = {.seconds = 0.01}};
+                       .notes = {.seconds = 0.01}};
     if (Fault()) {
       Answer(host, right, task);
     } else {
