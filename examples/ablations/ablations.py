@@ -152,13 +152,17 @@ def ticks(low, high):
 
 
 def picture(rows, title, x_label):
-    """Perplexity, logarithmic, over x; a curve for each kind of run."""
+    """Perplexity, logarithmic, over x (also logarithmic where it spans a decade); a curve for each
+    kind of run."""
     width, height, left, right, top, bottom = 640, 400, 64, 24, 60, 48
     points = [row for row in rows if row["perplexity"]]
     xs = [row["x"] for row in points]
     low = min(row["perplexity"] for row in points) * 0.95
     high = max(row["perplexity"] for row in points) * 1.05
-    at_x = lambda x: left + (width - left - right) * (x - min(xs)) / ((max(xs) - min(xs)) or 1)
+    # Budgets that double are equally far from each other.
+    scale = math.log if min(xs) > 0 and max(xs) / min(xs) >= 10 else float
+    span = scale(max(xs)) - scale(min(xs)) or 1
+    at_x = lambda x: left + (width - left - right) * (scale(x) - scale(min(xs))) / span
     at_y = lambda y: top + (height - top - bottom) * math.log(high / y) / math.log(high / low)
     svg = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
            'font-family="sans-serif" font-size="12" fill="#333">',
