@@ -343,16 +343,6 @@ double Perplexity(const std::vector<SequenceLoss>& losses) {
   return std::exp(sum / static_cast<double>(losses.size()));
 }
 
-bool Cancelled(const Control& control) {
-  return control.cancelled != nullptr && control.cancelled->load(std::memory_order_relaxed);
-}
-
-absl::Status CancelledError() { return absl::CancelledError("stopped on request"); }
-
-void Report(const Control& control, double fraction) {
-  if (control.progress) control.progress(fraction);
-}
-
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path& model,
                                                      const EngineOptions& options) {
   ESPALIER_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));

@@ -80,13 +80,6 @@ double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram
   return at::mm(gram, weights_transposed).mul_(weights_transposed).sum(at::kDouble).item<double>();
 }
 
-Warner WarnerOf(const Control& control, const std::string& module) {
-  if (!control.warn) return nullptr;
-  return [warn = control.warn, module](const std::string& text) {
-    warn(absl::StrCat(module, ": ", text));
-  };
-}
-
 absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping,
                                         const Warner& warn) {
   const at::Tensor full = matrix.to(at::kDouble);

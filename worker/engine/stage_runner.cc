@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/status_macros.h"
+#include "worker/engine/control.h"
 
 namespace espalier {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/engine/backend.h"
+#include "worker/engine/control.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/repair_cache.h"
 #include "worker/engine/resident_model.h"
@@ -66,17 +67,11 @@ struct Cholesky {
   at::Tensor lower;
   double damping = 0;
 };
-// Takes a warning of one module; may be empty.
-using Warner = std::function<void(const std::string& text)>;
-
 // L with L·Lᵀ = matrix + damping · mean(diag) · I, float64. Damping grows tenfold until the factor
 // exists, and `warn` is told of it; the matrix's device computes. INVALID_ARGUMENT when it has a
 // value that is not finite.
 absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping,
                                         const Warner& warn = nullptr);
-
-// Passes a module's warnings on, with its name: "layer 3 down_proj".
-Warner WarnerOf(const Control& control, const std::string& module);
 
 // `body` for the attention and the MLP of every layer of the stage, several at a time; what goes
 // wrong first in their order is the error, with the module's name.
@@ -125,11 +120,6 @@ ReformedLinear CompensatingBias(const at::Tensor& weights, const at::Tensor& gra
 
 // ‖W X‖² = tr(W H Wᵀ) of a linear, W given transposed.
 double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram);
-
-// True when the caller asked to stop.
-bool Cancelled(const Control& control);
-absl::Status CancelledError();
-void Report(const Control& control, double fraction);
 
 }  // namespace espalier
 
