@@ -8,7 +8,7 @@
 namespace espalier {
 namespace {
 
-// As worker/engine has them (engine.cc, cpu_backend.cc, cpu_loss.cc, tensor_backend.cc,
+// As worker/engine has them (stage_runner.cc, cpu_backend.cc, cpu_loss.cc, tensor_backend.cc,
 // predict_rows.cc).
 constexpr int64_t kRowsPerBatch = 16384;
 constexpr int64_t kPredictionChunk = 4096;
