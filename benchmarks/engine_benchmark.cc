@@ -6,6 +6,7 @@
 #include <string>
 
 #include "benchmarks/workload.h"
+#include "common/plan/test_shapes.h"
 
 namespace espalier {
 namespace {
@@ -40,6 +41,7 @@ void SubnetLayers(benchmark::State& state, const ModelConfig& config, at::Scalar
 }
 
 void Register() {
+  const ModelConfig two_layers = LlamaShape(2, 4096, 32, 11008);  // LLaMA-7B's
   const auto add = [](const std::string& name, auto function, const ModelConfig& config,
                       at::ScalarType type, int64_t length, int64_t percent) {
     benchmark::RegisterBenchmark(name.c_str(), function, config, type)
@@ -50,13 +52,13 @@ void Register() {
   };
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const std::string suffix = type == at::kFloat ? "/float32" : "/bfloat16";
-    add("SmolLM2" + suffix, Evaluation, SmolLm2(), type, 512, 100);
-    add("SmolLM2" + suffix, Evaluation, SmolLm2(), type, 2048, 100);
-    add("SmolLM2" + suffix, Evaluation, SmolLm2(), type, 2048, 50);
-    add("LLaMA7B_2_layers" + suffix, Evaluation, TwoLayersOf7B(), type, 2048, 100);
-    add("LLaMA7B_2_layers" + suffix, Evaluation, TwoLayersOf7B(), type, 2048, 50);
-    add("LLaMA7B_layers_only" + suffix, SubnetLayers, TwoLayersOf7B(), type, 2048, 50);
-    add("SmolLM2_layers_only" + suffix, SubnetLayers, SmolLm2(), type, 2048, 50);
+    add("SmolLM2" + suffix, Evaluation, SmolLm2Shape(), type, 512, 100);
+    add("SmolLM2" + suffix, Evaluation, SmolLm2Shape(), type, 2048, 100);
+    add("SmolLM2" + suffix, Evaluation, SmolLm2Shape(), type, 2048, 50);
+    add("LLaMA7B_2_layers" + suffix, Evaluation, two_layers, type, 2048, 100);
+    add("LLaMA7B_2_layers" + suffix, Evaluation, two_layers, type, 2048, 50);
+    add("LLaMA7B_layers_only" + suffix, SubnetLayers, two_layers, type, 2048, 50);
+    add("SmolLM2_layers_only" + suffix, SubnetLayers, SmolLm2Shape(), type, 2048, 50);
   }
 }
 

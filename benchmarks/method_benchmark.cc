@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "benchmarks/workload.h"
+#include "common/plan/test_shapes.h"
 #include "worker/engine/elimination.h"
 #include "worker/engine/progressive_reformation.h"
 #include "worker/engine/statistics.h"
@@ -22,7 +23,7 @@ namespace {
 constexpr int64_t kLength = 512;
 
 ModelConfig Layers(int64_t count) {
-  ModelConfig config = SmolLm2();
+  ModelConfig config = SmolLm2Shape();
   config.num_layers = count;
   return config;
 }
@@ -82,7 +83,7 @@ void Statistics(benchmark::State& state) {
 // after every eight channels, by one thread like ours.
 void EliminatesChannels(benchmark::State& state) {
   const c10::InferenceMode no_autograd;
-  const ModelConfig config = SmolLm2();
+  const ModelConfig config = SmolLm2Shape();
   const int64_t f = config.intermediate_size;
   const int64_t d = config.hidden_size;
   const at::Tensor x = at::randn({4 * f, f});
@@ -111,7 +112,7 @@ void EliminatesChannels(benchmark::State& state) {
 // A loss with the divergence from the dense model; limit: the loss alone.
 void Divergence(benchmark::State& state) {
   const c10::InferenceMode no_autograd;
-  Workload work(SmolLm2(), at::kFloat, kLength, 50);
+  Workload work(SmolLm2Shape(), at::kFloat, kLength, 50);
   at::Tensor x = work.Embed();
   const DenseRows dense = work.backend().Predictions(work.model(), x);
   TakeTurns(

@@ -17,31 +17,6 @@ at::Tensor RandomMatrix(int64_t rows, int64_t columns, at::ScalarType type) {
 
 int Threads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
 
-ModelConfig SmolLm2() {
-  ModelConfig config;
-  config.num_layers = 30;
-  config.hidden_size = 576;
-  config.num_heads = 9;
-  config.num_kv_heads = 3;
-  config.head_dim = 64;
-  config.intermediate_size = 1536;
-  config.vocab_size = 49152;
-  config.tie_word_embeddings = true;
-  return config;
-}
-
-ModelConfig TwoLayersOf7B() {
-  ModelConfig config;
-  config.num_layers = 2;
-  config.hidden_size = 4096;
-  config.num_heads = 32;
-  config.num_kv_heads = 32;
-  config.head_dim = 128;
-  config.intermediate_size = 11008;
-  config.vocab_size = 32000;
-  return config;
-}
-
 ResidentModel RandomModel(const ModelConfig& config, at::ScalarType type) {
   ResidentModel model;
   model.config = config;

@@ -18,10 +18,6 @@ namespace espalier {
 
 int Threads();
 
-ModelConfig SmolLm2();
-// LLaMA-7B's shape with two layers.
-ModelConfig TwoLayersOf7B();
-
 ResidentModel RandomModel(const ModelConfig& config, at::ScalarType type);
 
 // Every module keeps `percent` of its units, drawn at random.

@@ -40,12 +40,12 @@ def row(name, device, job):
         return max(stage[key] for stage in job["stages"]) / 2**30
 
     hours = {phase["name"]: phase["seconds"] / 3600 for phase in job["phases"]}
-    host = sum(hours[name] for name in ("importance", "reformation"))
+    factorising = sum(hours[name] for name in ("importance", "reformation"))
     return (f"| {name} | {device} | {len(job['stages'])} | {gib('weight_bytes'):.1f} | "
             f"{gib('statistics_bytes'):.1f} | {gib('working_bytes'):.1f} | {gib('bytes'):.1f} | "
             f"{gib('host_bytes'):.0f} | {job['replicas']} | {job['candidates_per_hour']:,.0f} | "
             f"{hours['search']:.1f} | {hours['calibration'] + hours['Gram matrices']:.1f} | "
-            f"{host:.1f} |")
+            f"{factorising:.1f} |")
 
 
 def main():

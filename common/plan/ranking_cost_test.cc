@@ -112,6 +112,19 @@ TEST(RankingCostTest, PairEffectsOfATinyShapeLoopByLoop) {
   EXPECT_DOUBLE_EQ(LayerRankingFlops(config, kSteps, kPositions).effects, counter.flops());
 }
 
+TEST(RankingCostTest, TheHeadsMetricOfATinyShapeLoopByLoop) {
+  const ModelConfig config = Tiny();
+  const int64_t d = config.hidden_size;
+  const int64_t vocabulary = config.vocab_size;
+  // Of 4,099 positions every second one is kept.
+  constexpr int64_t kRows = 2050;
+  MultiplyAdds counter;
+  for (int product = 0; product < 3; ++product) counter.Product(kRows, vocabulary, d);
+  for (int sum = 0; sum < 4; ++sum) counter.Product(d, kRows, d);
+  counter.Product(d, vocabulary, d);
+  EXPECT_DOUBLE_EQ(HeadMetricFlops(config, 4099), counter.flops());
+}
+
 TEST(RankingCostTest, SizesOfCuts) {
   // Both groups with 1 or 2 pairs, one with 1, 2 or 3.
   EXPECT_THAT(AttentionCutSizes(Tiny(), kSteps), ElementsAre(1, 2, 2, 3, 4));

@@ -163,6 +163,18 @@ TEST_F(TaskExecutorTest, CalibrateReportsUnitScores) {
   }
 }
 
+TEST_F(TaskExecutorTest, WarningsOfTheEngineAreInTheResultOnce) {
+  fake_->WarnOf("layer 1 MLP: nearly singular");
+  v1::Task task = MakeTask();
+  task.mutable_calibrate()->set_data_set(calibration_.hash);
+  task.mutable_calibrate()->set_channel_step(1);
+  task.mutable_calibrate()->set_pair_step(1);
+  const v1::TaskResult result = Execute(task);
+  ASSERT_FALSE(result.has_error()) << result.error().message();
+  EXPECT_GT(fake_->counts().rankings, 0);
+  EXPECT_THAT(result.warnings(), ElementsAre("layer 1 MLP: nearly singular"));
+}
+
 TEST_F(TaskExecutorTest, CalibrateComputesTheScoresThatAreAskedFor) {
   v1::Task task = MakeTask();
   task.mutable_calibrate()->set_data_set(calibration_.hash);

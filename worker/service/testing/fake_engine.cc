@@ -94,6 +94,11 @@ void FakeEngineControl::ThrowNext(Exception exception) {
   next_exception_ = exception;
 }
 
+void FakeEngineControl::WarnOf(const std::string& text) {
+  MutexLock lock(&mutex_);
+  warning_ = text;
+}
+
 void FakeEngineControl::OthersSay(bool yes) {
   MutexLock lock(&mutex_);
   others_say_ = yes;
@@ -134,6 +139,7 @@ void FakeEngineControl::EngineDestroyed() {
 absl::Status FakeEngineControl::Enter(int Counts::*counter, const Control& control) {
   if (control.progress) control.progress(0.5);
   MutexLock lock(&mutex_);
+  if (control.warn && !warning_.empty()) control.warn(warning_);
   ++(counts_.*counter);
   counts_.most_calls_at_once = std::max(counts_.most_calls_at_once, ++calls_);
   const int number = counter == &Counts::evaluations ? counts_.evaluations : 0;

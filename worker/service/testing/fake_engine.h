@@ -48,6 +48,8 @@ class FakeEngineControl {
   // The next call fails so.
   void FailNext(absl::Status status);
   void ThrowNext(Exception exception);
+  // Every call warns of this from now on.
+  void WarnOf(const std::string& text);
   // What the other stages say when all are asked (yes, to begin with).
   void OthersSay(bool yes);
   // Exports leave out their last byte.
@@ -74,6 +76,7 @@ class FakeEngineControl {
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   bool blocks_all_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<int> last_evaluation_ ABSL_GUARDED_BY(mutex_);  // those above this number wait
+  std::string warning_ ABSL_GUARDED_BY(mutex_);
   bool others_say_ ABSL_GUARDED_BY(mutex_) = true;
   bool truncates_exports_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status next_failure_ ABSL_GUARDED_BY(mutex_);
