@@ -91,14 +91,15 @@ struct FitnessSpec {
   FitnessMeasure measure = FitnessMeasure::kAuto;
 };
 
-// kBias keeps the inherited weights and gives o and down biases (FLAP's compensation). kAuto:
-// progressive for SearchMethod::kEspalier, the closed form for kPaper, kBias for kFlap, none for
-// the other baselines.
-enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto, kBias };
+// kBias keeps the inherited weights and gives o and down biases (FLAP's compensation). kProjected
+// is the closed form, of attention with the values' most important directions instead of those of
+// the pairs that stay. kAuto: progressive for SearchMethod::kEspalier, the closed form for kPaper,
+// kBias for kFlap, none for the other baselines.
+enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto, kBias, kProjected };
 
 struct ReformationSpec {
   ReformationMethod method = ReformationMethod::kClosedForm;
-  double damping = 1e-3;    // closed form: λ = damping · mean(diag H)
+  double damping = 1e-3;    // closed form, projected: λ = damping · mean(diag H)
   double rho = 1;           // ADMM's penalty, on the Gram matrix normalised to unit diagonal
   int64_t iterations = 30;  // ADMM
   // Progressive: λ of the output weights' fit and of the input map, each relative as above.
@@ -156,7 +157,9 @@ struct JobSpec {
                               ? method == SearchMethod::kEspalier
                               : fitness.weights == FitnessWeights::kReformed;
     ReformationSpec repair = reformation;
-    repair.method = reformed ? ReformationMethod::kClosedForm : ReformationMethod::kNone;
+    repair.method = !reformed                           ? ReformationMethod::kNone
+                    : method == SearchMethod::kEspalier ? ReformationMethod::kProjected
+                                                        : ReformationMethod::kClosedForm;
     return repair;
   }
   // Whether candidates are scored by their divergence from the dense model; else by perplexity.

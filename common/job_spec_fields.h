@@ -43,8 +43,8 @@ inline constexpr std::array<std::string_view, 3> kFitnessWeightsNames = {"auto",
                                                                          "reformed"};
 inline constexpr std::array<std::string_view, 3> kFitnessMeasureNames = {"auto", "perplexity",
                                                                          "kl"};
-inline constexpr std::array<std::string_view, 6> kReformationNames = {
-    "none", "closed_form", "admm", "progressive", "auto", "bias"};
+inline constexpr std::array<std::string_view, 7> kReformationNames = {
+    "none", "closed_form", "admm", "progressive", "auto", "bias", "projected"};
 
 inline constexpr int64_t kMaxCount = 1'000'000;
 inline constexpr int64_t kMostTokens = 1'000'000'000'000'000;

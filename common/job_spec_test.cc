@@ -541,10 +541,12 @@ TEST(ResolveDefaultsTest, WhatDependsOnTheMethod) {
   EXPECT_TRUE(resolved.fitness_is_perplexity());
   EXPECT_EQ(resolved.search_sequences(), resolved.search.sequences);
   EXPECT_EQ(resolved.search_sequence_length(), 2048);
+  resolved.fitness.weights = FitnessWeights::kReformed;
+  EXPECT_EQ(resolved.repair().method, ReformationMethod::kClosedForm);  // as published
   spec.method = SearchMethod::kEspalier;
   resolved = *ResolveDefaults(spec, Llama7B());
   EXPECT_EQ(resolved.reformation.method, ReformationMethod::kProgressive);
-  EXPECT_EQ(resolved.repair().method, ReformationMethod::kClosedForm);
+  EXPECT_EQ(resolved.repair().method, ReformationMethod::kProjected);
   EXPECT_TRUE(resolved.by_divergence());
   EXPECT_FALSE(resolved.fitness_is_perplexity());
   resolved.fitness = {.weights = FitnessWeights::kInherited,

@@ -24,7 +24,8 @@ struct CutSteps {
 struct AttentionCut {
   std::vector<Bitmask> masks;  // [G], of h/2 pairs; a group that goes keeps none
   // Estimated relative change of the module's output once its weights are reformed:
-  // ‖y − y'‖² / ‖y‖² over the calibration text. Finite, ≥ 0.
+  // ‖y − y'‖² / ‖y‖² over the calibration text, in the last layer in the head's metric
+  // (docs/method.md, "Ranking"). Finite, ≥ 0.
   double error = 0;
 };
 

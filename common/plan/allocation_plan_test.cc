@@ -109,7 +109,8 @@ TEST(AllocationPlanTest, SensitivitiesOneByOne) {
 TEST(AllocationPlanTest, OnlyNewModulesAreRepaired) {
   const ModelConfig config = SmolLm2Shape();
   const double share = UniformShare(config, 0.8);
-  const double layer = LayerReformationFlops(config, share, ReformationSpec());
+  const double layer =
+      LayerReformationFlops(config, share, {.method = ReformationMethod::kProjected});
   const double sequence = SequenceFlops(config, 512, share);
   // The start on two sequences; 24 rounds of 8 offspring with four new modules each, and of 3
   // finalists on two sequences.
@@ -128,9 +129,10 @@ TEST(AllocationPlanTest, WithoutScratchWhatTheCacheCannotHoldIsRepairedAgain) {
   const ModelConfig config = Llama7B();
   const double share = UniformShare(config, 0.8);
   const double lost = 1 - static_cast<double>(int64_t{1} << 30) /
-                              (32 * static_cast<double>(LayerReformedBytes(config, share)));
+                              (32 * static_cast<double>(LayerRepairedBytes(config, share)));
   EXPECT_GT(lost, 0.8);
-  const double subnet = 32 * LayerReformationFlops(config, share, ReformationSpec());
+  const double subnet =
+      32 * LayerReformationFlops(config, share, {.method = ReformationMethod::kProjected});
   const double sequence = SequenceFlops(config, 512, share);
   const auto search = [&](bool scratch) {
     PlanOptions options = Devices(1);
@@ -240,7 +242,7 @@ TEST(AllocationPlanTest, WhatAStageKeeps) {
   const ModelConfig config = Llama7B();
   const JobSpec spec = OwnJob(config);
   const double share = UniformShare(config, 0.8);
-  const int64_t new_weights = 3 * LayerReformedBytes(config, share) +
+  const int64_t new_weights = 3 * LayerRepairedBytes(config, share) +
                               LayerProgressiveBytes(config, share, Precision::kBFloat16);
   const int64_t inputs = 512 * 4096 * 4;  // of the pair effects
   const int64_t predictions = 32 * 512 * (4096 + 1) * 4;

@@ -44,8 +44,8 @@ class Needs {
   }
 
   int64_t NewWeights() const {
-    const int64_t repaired = LayerReformedBytes(config_, share_);
-    return (allocates_ ? kRepairedSubnets * repaired : repaired) +
+    return (allocates_ ? kRepairedSubnets * LayerRepairedBytes(config_, share_)
+                       : LayerReformedBytes(config_, share_)) +
            (Progressive() ? LayerProgressiveBytes(config_, share_, spec_.precision) : 0);
   }
 

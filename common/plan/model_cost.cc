@@ -68,6 +68,12 @@ int64_t LayerReformedBytes(const ModelConfig& config, double share) {
   return static_cast<int64_t>(share * dense) * kFloat32Bytes;
 }
 
+int64_t LayerRepairedBytes(const ModelConfig& config, double share) {
+  const double values = static_cast<double>(config.hidden_size) *
+                        static_cast<double>(config.num_kv_heads * config.head_dim);
+  return LayerReformedBytes(config, share) + static_cast<int64_t>(share * values) * kFloat32Bytes;
+}
+
 int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision) {
   const int64_t d = config.hidden_size;
   const int64_t outputs = d * (QueryWidth(config) + config.intermediate_size);
@@ -116,6 +122,15 @@ double RepairFlops(double inputs, double outputs, double kept) {
   return errors + Cube(kept) / 3 + 2 * Square(kept) * outputs;
 }
 
+double ValueBasesFlops(const ModelConfig& config) {
+  const auto n = static_cast<double>(QueryWidth(config));
+  const auto values = static_cast<double>(config.num_kv_heads * config.head_dim);
+  const auto h = static_cast<double>(config.head_dim);
+  const auto d = static_cast<double>(config.hidden_size);
+  // What o does with each direction, then o, both sides of its Gram matrix, and v in the basis.
+  return 2 * h * (2 * n * d + 2 * n * n + values * d);
+}
+
 double LayerReformationFlops(const ModelConfig& config, double share, const ReformationSpec& spec) {
   if (spec.method == ReformationMethod::kNone || share >= 1) return 0;
   const auto d = static_cast<double>(config.hidden_size);
@@ -124,7 +139,7 @@ double LayerReformationFlops(const ModelConfig& config, double share, const Refo
     const auto n = static_cast<double>(inputs);
     total += LinearReformationFlops(n, d, share * n, spec);
   }
-  return total;
+  return spec.method == ReformationMethod::kProjected ? total + ValueBasesFlops(config) : total;
 }
 
 }  // namespace espalier

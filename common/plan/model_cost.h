@@ -34,6 +34,8 @@ int64_t FinalNormBytes(const ModelConfig& config);
 // and down weights of a subnet, float32.
 int64_t LayerGramBytes(const ModelConfig& config);
 int64_t LayerReformedBytes(const ModelConfig& config, double share);
+// The same of repaired candidates, which have new v weights too, float32.
+int64_t LayerRepairedBytes(const ModelConfig& config, double share);
 // What progressive reformation gives: q, k, v, gate and up too, in `precision`.
 int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision);
 
@@ -49,7 +51,9 @@ double LayerGramFlops(const ModelConfig& config, int64_t rows, bool full);
 double LayerImportanceFlops(const ModelConfig& config);
 // The closed form of one linear that keeps `kept` of its inputs, float64.
 double RepairFlops(double inputs, double outputs, double kept);
-// One layer's o and down, float64, closed form or ADMM; 0 for no reformation.
+// Turning a layer's values into the basis of their most important directions, float64.
+double ValueBasesFlops(const ModelConfig& config);
+// One layer's o and down, and with kProjected v, float64; 0 for no reformation.
 double LayerReformationFlops(const ModelConfig& config, double share, const ReformationSpec& spec);
 
 }  // namespace espalier

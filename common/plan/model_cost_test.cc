@@ -95,6 +95,10 @@ TEST(ModelCostTest, ReformationOfATinyShapeByHand) {
   };
   EXPECT_DOUBLE_EQ(LayerReformationFlops(Tiny(), 0.5, ReformationSpec()),
                    closed_form(4, 2) + closed_form(6, 3));
+  // In the basis of the values: O Oᵀ and o, both sides of the Gram matrix, and v.
+  const double turning = 2 * 2 * (2 * 4 * 4 + 2 * 4 * 4 + 2 * 4);
+  EXPECT_DOUBLE_EQ(LayerReformationFlops(Tiny(), 0.5, {.method = ReformationMethod::kProjected}),
+                   closed_form(4, 2) + closed_form(6, 3) + turning);
   EXPECT_EQ(LayerReformationFlops(Tiny(), 1, ReformationSpec()), 0);
   EXPECT_EQ(LayerReformationFlops(Tiny(), 0.5, {.method = ReformationMethod::kNone}), 0);
   EXPECT_GT(LayerReformationFlops(Tiny(), 0.5, {.method = ReformationMethod::kAdmm}),
@@ -113,6 +117,7 @@ TEST(ModelCostTest, GramMatricesOfLlama7B) {
   // 3 · 4096² + 11008² floats a layer: about 22 GB, more than the weights.
   EXPECT_EQ(32 * LayerGramBytes(Llama7B()), 32LL * 4 * (3 * 4096 * 4096 + 11008 * 11008));
   EXPECT_EQ(LayerReformedBytes(Llama7B(), 1), 4LL * 4096 * (4096 + 11008));
+  EXPECT_EQ(LayerRepairedBytes(Llama7B(), 1), 4LL * 4096 * (2 * 4096 + 11008));
 }
 
 }  // namespace

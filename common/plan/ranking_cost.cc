@@ -61,8 +61,7 @@ double AttentionCutFlops(const ModelConfig& config) {
   for (int64_t present = groups; present > 0; --present) {
     const auto count = static_cast<double>(present);
     if ((groups - present) % Variant(config) == 0) {
-      total +=
-          (pairs - 1) * (CostFlops(count * pairs, of_pair, d) + RemoveFlops(n, d, count * of_pair));
+      total += (pairs - 1) * RemoveFlops(n, d, count * of_pair);
     }
     if (present > 1) total += CostFlops(count, of_group, d) + RemoveFlops(n, d, of_group);
   }
@@ -115,6 +114,7 @@ RankingFlops LayerRankingFlops(const ModelConfig& config, const CutSteps& steps,
     flops.factors += n * n * n;           // n³/3 for the factor, 2n³/3 for the inverse
     flops.eliminations += 2 * n * n * d;  // the output's energy
   }
+  flops.factors += ValueBasesFlops(config);
   flops.eliminations += ChannelFlops(config, steps.channels) + AttentionCutFlops(config);
   return flops;
 }
@@ -145,8 +145,10 @@ int64_t LayerCutBytes(const ModelConfig& config, const CutSteps& steps) {
   const auto sum = [](const std::vector<int64_t>& sizes) {
     return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
   };
-  const int64_t inputs = sum(AttentionCutSizes(config, steps)) * 2 * config.queries_per_group() +
-                         sum(MlpCutSizes(config, steps));
+  // A pair's inputs of o, and its rows of v.
+  const int64_t of_pair = 2 * config.queries_per_group() + 2;
+  const int64_t inputs =
+      sum(AttentionCutSizes(config, steps)) * of_pair + sum(MlpCutSizes(config, steps));
   return inputs * config.hidden_size * 4;
 }
 

@@ -68,10 +68,8 @@ double AttentionByHand(const ModelConfig& config) {
   MultiplyAdds counter;
   counter.Product(inputs, inputs, d);  // the output's energy
   for (const int64_t groups : {2, 1}) {
-    for (int step = 0; step < 2; ++step) {  // of three pairs one stays
-      SetCosts(groups * 3, 4, d, &counter);
-      Remove(inputs, d, groups * 4, &counter);
-    }
+    // Of three pairs one stays.
+    for (int step = 0; step < 2; ++step) Remove(inputs, d, groups * 4, &counter);
     if (groups == 1) break;
     SetCosts(2, 12, d, &counter);
     Remove(inputs, d, 12, &counter);
@@ -83,8 +81,15 @@ TEST(RankingCostTest, EliminationsOfATinyShapeStepByStep) {
   const RankingFlops flops = LayerRankingFlops(Tiny(), kSteps, 5);
   EXPECT_NEAR(flops.eliminations, ChannelsByHand(Tiny(), kSteps.channels) + AttentionByHand(Tiny()),
               1e-9 * flops.eliminations);
-  // The factor and the inverse of 24 and of 44 inputs.
-  EXPECT_DOUBLE_EQ(flops.factors, 24. * 24 * 24 + 44. * 44 * 44);
+  // The factor and the inverse of 24 and of 44 inputs; values of two groups of two heads turned.
+  MultiplyAdds turning;
+  for (int head = 0; head < 4; ++head) {
+    turning.Product(6, Tiny().hidden_size, 6);  // O Oᵀ
+    turning.Product(6, 6, Tiny().hidden_size);  // o
+    for (int side = 0; side < 2; ++side) turning.Product(6, 6, 24);
+  }
+  for (int group = 0; group < 2; ++group) turning.Product(6, 6, Tiny().hidden_size);  // v
+  EXPECT_DOUBLE_EQ(flops.factors, 24. * 24 * 24 + 44. * 44 * 44 + turning.flops());
 }
 
 TEST(RankingCostTest, PairEffectsOfATinyShapeLoopByLoop) {
@@ -130,8 +135,8 @@ TEST(RankingCostTest, SizesOfCuts) {
   EXPECT_THAT(AttentionCutSizes(Tiny(), kSteps), ElementsAre(1, 2, 2, 3, 4));
   EXPECT_THAT(AttentionCutSizes(Tiny(), {.channels = 12, .pairs = 2}), ElementsAre(2, 3, 4));
   EXPECT_THAT(MlpCutSizes(Tiny(), kSteps), ElementsAre(12, 24, 36));
-  // A pair is four inputs of o; float32.
-  EXPECT_EQ(LayerCutBytes(Tiny(), kSteps), 4 * 6 * (4 * 12 + 72));
+  // A pair is four inputs of o and two rows of v; float32.
+  EXPECT_EQ(LayerCutBytes(Tiny(), kSteps), 4 * 6 * (6 * 12 + 72));
 }
 
 TEST(RankingCostTest, OfManyGroupsEightNumbersAreThinned) {

@@ -39,6 +39,9 @@ void WriteReformation(const ReformationSpec& spec, const std::string& calibratio
     case ReformationMethod::kBias:
       message->set_method("bias");
       break;
+    case ReformationMethod::kProjected:
+      message->set_method("projected");
+      break;
     case ReformationMethod::kProgressive:
     case ReformationMethod::kAuto:  // resolved before any work is given out
       message->set_method("progressive");

@@ -45,8 +45,10 @@ TEST(MessagesTest, ATaskCarriesPackedMasksAndTheReformation) {
   EXPECT_EQ(task.evaluate().reformation().iterations(), 9);
   EXPECT_EQ(task.evaluate().reformation().calibration(), "c");
   work.subnet = nullptr;
+  work.reformation.method = ReformationMethod::kProjected;
   action.work = work;
   EXPECT_EQ(TaskMessage(action).task().evaluate().subnet().layers_size(), 0);
+  EXPECT_EQ(TaskMessage(action).task().evaluate().reformation().method(), "projected");
 }
 
 TEST(MessagesTest, ACalibrationSaysWhichScores) {

@@ -16,13 +16,13 @@
 
 namespace espalier {
 
-// Weights that take the place of a layer's, on the kept rows; undefined: the resident ones. q, k
-// and v are all defined or none, and so are gate and up; these five have the model's type. o and
+// Weights that take the place of a layer's, on the kept rows; undefined: the resident ones. q and k
+// are both defined or none, and so are gate and up; these four and v have the model's type. o and
 // down may also be float32, and their biases are.
 struct LayerWeights {
   at::Tensor q;                // [kept query rows, d]
   at::Tensor k;                // [kept key rows, d]
-  at::Tensor v;                // [kept key rows, d]
+  at::Tensor v;                // [kept key rows, d]; any 2 n_g directions of each group's values
   at::Tensor o_transposed;     // [kept query rows, d]
   at::Tensor gate;             // [kept channels, d]
   at::Tensor up;               // [kept channels, d]

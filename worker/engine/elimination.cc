@@ -8,6 +8,7 @@
 
 #include "common/status_macros.h"
 #include "worker/engine/statistics.h"
+#include "worker/engine/value_bases.h"
 
 namespace espalier {
 namespace {
@@ -78,12 +79,13 @@ double Relative(double cost, double energy) {
   return cost / std::max(energy, std::numeric_limits<double>::min());
 }
 
-// Inputs of o that belong to each pair: [G, h/2, 2r].
-at::Tensor PairInputs(const ModelConfig& config) {
+// Inputs of o in directions 2j and 2j + 1 of each group's values, for all j: [G, h/2, 2r].
+at::Tensor DirectionInputs(const ModelConfig& config) {
   const int64_t r = config.queries_per_group();
   return at::arange(config.num_kv_heads * r * 2 * config.pairs(), at::kLong)
-      .view({config.num_kv_heads, r * 2, config.pairs()})
+      .view({config.num_kv_heads, r, config.pairs(), 2})
       .transpose(1, 2)
+      .flatten(2)
       .contiguous();
 }
 
@@ -100,7 +102,7 @@ class AttentionEliminator {
                       const CutSteps& steps, at::Device device)
       : effects_(effects),
         energy_(energy),
-        inputs_(PairInputs(config).to(device)),
+        inputs_(DirectionInputs(config).to(device)),
         steps_(steps),
         groups_(config.num_kv_heads),
         pairs_(config.pairs()) {}
@@ -127,27 +129,19 @@ class AttentionEliminator {
     present->erase(present->begin() + place);
   }
 
-  // A pair of every group at a time.
+  // A pair of every group at a time, that of the least effect, and the last directions.
   void Thin(const AttentionState& whole, const std::vector<int64_t>& present,
             std::vector<AttentionCut>* cuts) const {
     AttentionState state{whole.linear.Clone(), whole.masks, whole.error};
     const at::Tensor inputs = inputs_.index_select(0, Groups(present));  // [n, h/2, 2r]
-    at::Tensor penalty =
-        effects_.index_select(0, at::tensor(present, at::kLong)).to(inputs.device(), at::kFloat);
+    const at::Tensor order = effects_.argsort(/*stable=*/true, 1);       // [G, h/2]
     for (int64_t left = pairs_ - 1; left > 0; --left) {
-      const at::Tensor costs =
-          state.linear.Costs(inputs.flatten(0, 1)).view_as(penalty) / std::max(energy_, 1e-300) +
-          penalty;
-      const at::Tensor chosen = costs.argmin(1).to(at::kCPU);  // [n]
-      std::vector<at::Tensor> gone;
-      for (size_t i = 0; i < present.size(); ++i) {
-        const auto pair = chosen[static_cast<int64_t>(i)].item<int64_t>();
-        gone.push_back(inputs[static_cast<int64_t>(i)][pair]);
-        state.error += effects_[present[i]][pair].item<double>();
-        state.masks[present[i]].Set(pair, false);
-        penalty[static_cast<int64_t>(i)][pair] = kNever;
+      for (const int64_t group : present) {
+        const auto pair = order[group][pairs_ - 1 - left].item<int64_t>();
+        state.error += effects_[group][pair].item<double>();
+        state.masks[group].Set(pair, false);
       }
-      state.error += Relative(state.linear.Remove(at::cat(gone)), energy_);
+      state.error += Relative(state.linear.Remove(inputs.select(1, left).flatten()), energy_);
       if (left % steps_.pairs == 0) cuts->push_back({state.masks, state.error});
     }
   }
@@ -204,9 +198,11 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
 }
 
 absl::Status EliminateAttention(const at::Tensor& o_transposed, const at::Tensor& gram,
-                                const at::Tensor& effects, const ModelConfig& config,
-                                const CutSteps& steps, const Warner& warn, LayerRanking* ranking) {
-  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(o_transposed, gram, warn));
+                                const at::Tensor& bases, const at::Tensor& effects,
+                                const ModelConfig& config, const CutSteps& steps,
+                                const Warner& warn, LayerRanking* ranking) {
+  ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(InBases(bases, o_transposed),
+                                                            GramInBases(bases, gram), warn));
   const AttentionEliminator eliminator(effects, OutputEnergy(o_transposed, gram), config, steps,
                                        o_transposed.device());
   eliminator.Run({std::move(linear),

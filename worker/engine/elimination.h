@@ -26,11 +26,13 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
                                const CutSteps& steps, const Warner& warn, LayerRanking* ranking);
 
 // Fills the attention cuts: for several numbers of whole groups that go, greedily, the pairs of the
-// others thinned to every size, all groups alike. `effects` as PairEffects: an error is the sum of
-// those of the pairs that go and of the adjusted o's. May throw libtorch's exceptions.
+// others thinned to every size, all groups alike, and with each pair the last two directions of the
+// group's values in `bases` (value_bases.h). `effects` as PairEffects: an error is the sum of those
+// of the pairs that go and of the adjusted o's. May throw libtorch's exceptions.
 absl::Status EliminateAttention(const at::Tensor& o_transposed, const at::Tensor& gram,
-                                const at::Tensor& effects, const ModelConfig& config,
-                                const CutSteps& steps, const Warner& warn, LayerRanking* ranking);
+                                const at::Tensor& bases, const at::Tensor& effects,
+                                const ModelConfig& config, const CutSteps& steps,
+                                const Warner& warn, LayerRanking* ranking);
 
 }  // namespace espalier
 

@@ -271,7 +271,7 @@ absl::StatusOr<Reformation> ResidentEngine::ReformProgressively(
   return WithoutExceptions("progressive reformation", [&]() -> absl::StatusOr<Reformation> {
     // As candidates are repaired, so that those of the search are there already.
     ReformationSpec repair = options;
-    repair.method = ReformationMethod::kClosedForm;
+    repair.method = ReformationMethod::kProjected;
     ESPALIER_ASSIGN_OR_RETURN(
         const Reformation repaired,
         ComputeReformation(model_, calibration, subnet, repair, &pool_, control));

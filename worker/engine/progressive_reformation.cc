@@ -156,11 +156,11 @@ class Reformer {
     ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change,
                               Solve(gram, cross, options_.input_damping, Warn(index, mlp)));
     // Rows of weights w: w M h with M − I = changeᵀ.
-    const auto mapped = [&](const at::Tensor& resident, const std::vector<int64_t>& rows,
-                            bool all) {
-      const at::Tensor kept = KeptRows(resident, rows, all);
+    const auto mapped_rows = [&](const at::Tensor& kept) {
       return at::addmm(kept, kept, change.t()).to(model_.type);
     };
+    const auto mapped = [&](const at::Tensor& resident, const std::vector<int64_t>& rows,
+                            bool all) { return mapped_rows(KeptRows(resident, rows, all)); };
     LayerWeights& weights = own->weights;
     if (mlp) {
       weights.gate = mapped(layer.gate, own->channels, own->all_mlp);
@@ -168,7 +168,8 @@ class Reformer {
     } else {
       weights.q = mapped(layer.q, own->query_rows, own->all_attention);
       weights.k = mapped(layer.k, own->key_rows, own->all_attention);
-      weights.v = mapped(layer.v, own->key_rows, own->all_attention);
+      weights.v = weights.v.defined() ? mapped_rows(weights.v.to(at::kFloat))
+                                      : mapped(layer.v, own->key_rows, own->all_attention);
     }
     return absl::OkStatus();
   }

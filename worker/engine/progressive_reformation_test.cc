@@ -80,8 +80,9 @@ class ProgressiveReformationTest : public ::testing::Test {
     return matrix.index_select(0, at::tensor(rows, at::kLong));
   }
 
-  // The weights of one module; takes the streams past it.
-  LayerWeights Expected(int64_t index, bool mlp, std::vector<Streams>* parts) {
+  // The weights of one module, whose v was `values` if that is defined; takes the streams past it.
+  LayerWeights Expected(int64_t index, bool mlp, const at::Tensor& values,
+                        std::vector<Streams>* parts) {
     const ResidentLayer& layer = model_.layers[index];
     const at::Tensor& norm = mlp ? layer.mlp_norm : layer.attention_norm;
     LayerSelection own = Select(index, subnet_, mlp);
@@ -93,9 +94,12 @@ class ProgressiveReformationTest : public ::testing::Test {
       goals.push_back(Norm(part.dense.narrow(0, 0, part.fitted_rows), norm) - h);
     }
     const at::Tensor change = LeastSquares(at::cat(before), at::cat(goals), options_.input_damping);
-    const auto mapped = [&](const at::Tensor& weights, const std::vector<int64_t>& rows) {
-      const at::Tensor kept = Rows(weights, rows).to(at::kDouble);
+    const auto mapped_rows = [&](const at::Tensor& weights) {
+      const at::Tensor kept = weights.to(at::kDouble);
       return (kept + kept.mm(change.t())).to(at::kFloat);
+    };
+    const auto mapped = [&](const at::Tensor& weights, const std::vector<int64_t>& rows) {
+      return mapped_rows(Rows(weights, rows));
     };
     if (mlp) {
       own.weights.gate = mapped(layer.gate, own.channels);
@@ -103,7 +107,7 @@ class ProgressiveReformationTest : public ::testing::Test {
     } else {
       own.weights.q = mapped(layer.q, own.query_rows);
       own.weights.k = mapped(layer.k, own.key_rows);
-      own.weights.v = mapped(layer.v, own.key_rows);
+      own.weights.v = mapped_rows(values.defined() ? values : Rows(layer.v, own.key_rows));
     }
     const at::Tensor centre =
         (mlp ? Rows(layer.down_transposed, own.channels) : Rows(layer.o_transposed, own.query_rows))
@@ -168,6 +172,9 @@ TEST_F(ProgressiveReformationTest, SolvesItsLeastSquaresProblems) {
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     selections.push_back(SelectLayer(subnet_.layers[i], model_.subnet.layers[i], config_));
   }
+  // One attention has values of its own already.
+  selections[1].weights.v =
+      at::randn({std::ssize(selections[1].key_rows), config_.hidden_size}, at::kFloat);
   const auto reformed = ComputeProgressiveReformation(model_, selections, options_, backend_.get(),
                                                       &pool_, {}, &streams);
   ASSERT_TRUE(reformed.ok()) << reformed.status();
@@ -181,7 +188,7 @@ TEST_F(ProgressiveReformationTest, SolvesItsLeastSquaresProblems) {
         }
         continue;
       }
-      const LayerWeights module = Expected(i, mlp, &expected);
+      const LayerWeights module = Expected(i, mlp, selections[i].weights.v, &expected);
       ExpectNear(weights, module, mlp, 1e-4);
     }
   }
@@ -212,7 +219,9 @@ TEST_F(ProgressiveReformationTest, TheEngineFitsToSequencesAndToTokensOnTheirOwn
   };
   std::vector<Streams> streams = {embedded(tokens.tokens, kLength, kFitted, 1),
                                   embedded(starts, 1, 2048, 8 / 2048.0)};
-  const auto repaired = ComputeReformation(model_, **calibration, subnet_, options_, &pool_, {});
+  ReformationSpec repair = options_;
+  repair.method = ReformationMethod::kProjected;
+  const auto repaired = ComputeReformation(model_, **calibration, subnet_, repair, &pool_, {});
   ASSERT_TRUE(repaired.ok()) << repaired.status();
   std::vector<LayerSelection> selections;
   for (int64_t i = 0; i < config_.num_layers; ++i) {

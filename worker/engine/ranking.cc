@@ -6,6 +6,7 @@
 #include "worker/engine/elimination.h"
 #include "worker/engine/head_metric.h"
 #include "worker/engine/statistics.h"
+#include "worker/engine/value_bases.h"
 
 namespace espalier {
 
@@ -49,14 +50,20 @@ absl::StatusOr<Ranking> ComputeRanking(const ResidentModel& model, const Calibra
     effects.push_back(PairEffects(model, layer, measured(layer, model.layers[i].o_transposed),
                                   calibration.first_inputs[i].to(model.device), pool));
   }
-  ESPALIER_RETURN_IF_ERROR(
-      ForModules(model, pool, control, [&](int64_t i, bool mlp, const Warner& warn) {
+  ESPALIER_RETURN_IF_ERROR(ForModules(
+      model, pool, control, [&](int64_t i, bool mlp, const Warner& warn) -> absl::Status {
         const ResidentLayer& layer = model.layers[i];
         const LayerGrams& grams = calibration.layers[i];
-        return mlp ? EliminateChannels(measured(i, layer.down_transposed),
-                                       grams.down.to(model.device), steps, warn, &ranking.layers[i])
-                   : EliminateAttention(measured(i, layer.o_transposed), grams.o.to(model.device),
-                                        effects[i], model.config, steps, warn, &ranking.layers[i]);
+        LayerRanking* const result = &ranking.layers[i];
+        if (mlp) {
+          return EliminateChannels(measured(i, layer.down_transposed), grams.down.to(model.device),
+                                   steps, warn, result);
+        }
+        const at::Tensor gram = grams.o.to(model.device);
+        ESPALIER_ASSIGN_OR_RETURN(const at::Tensor bases,
+                                  ValueBases(layer.o_transposed, gram, model.config));
+        return EliminateAttention(measured(i, layer.o_transposed), gram, bases, effects[i],
+                                  model.config, steps, warn, result);
       }));
   return ranking;
 }

@@ -17,6 +17,7 @@
 #include "worker/engine/head_metric.h"
 #include "worker/engine/statistics.h"
 #include "worker/engine/test_model.h"
+#include "worker/engine/value_bases.h"
 
 namespace espalier {
 namespace {
@@ -95,8 +96,10 @@ TEST(EliminateAttentionTest, ErrorsAreTheLeastOnesPlusTheEffects) {
   const at::Tensor gram = x.t().mm(x).to(at::kFloat);
   const at::Tensor weights = at::randn({wide, config.hidden_size}, at::kFloat);
   const at::Tensor effects = at::rand({config.num_kv_heads, config.pairs()}, at::kDouble) * 0.01;
+  const at::Tensor bases = *ValueBases(weights, gram, config);
   LayerRanking ranking;
-  ASSERT_TRUE(EliminateAttention(weights, gram, effects, config, {.pairs = 2}, {}, &ranking).ok());
+  ASSERT_TRUE(
+      EliminateAttention(weights, gram, bases, effects, config, {.pairs = 2}, {}, &ranking).ok());
   std::set<std::string> seen;
   for (const AttentionCut& cut : ranking.attention) {
     LayerMask mask{cut.masks, Bitmask(config.intermediate_size, true)};
@@ -104,21 +107,27 @@ TEST(EliminateAttentionTest, ErrorsAreTheLeastOnesPlusTheEffects) {
     EXPECT_LT(mask.KeptPairs(), config.num_kv_heads * config.pairs());
     std::string name;
     double expected = 0;
+    std::vector<int64_t> sizes_of_groups;
     for (int64_t g = 0; g < config.num_kv_heads; ++g) {
       name += cut.masks[g].ToHex();
+      sizes_of_groups.push_back(cut.masks[g].Count());
       EXPECT_EQ(cut.masks[g].Count() % 2, 0);
       if (!cut.masks[g].Any()) continue;  // its pattern went with its values
       for (const int64_t pair : cut.masks[g].ClearIndices()) {
         expected += effects[g][pair].item<double>();
+        for (const int64_t kept : cut.masks[g].Indices()) {
+          EXPECT_LE(effects[g][pair].item<double>(), effects[g][kept].item<double>());
+        }
       }
     }
     EXPECT_TRUE(seen.insert(name).second) << "twice: " << name;
-    const std::vector<int64_t> kept = QueryRows(mask, config);
+    const std::vector<int64_t> kept =
+        FirstDirections(sizes_of_groups, config.num_heads, config.head_dim);
     std::vector<int64_t> gone;
     for (int64_t i = 0; i < wide; ++i) {
       if (std::find(kept.begin(), kept.end(), i) == kept.end()) gone.push_back(i);
     }
-    expected += LeastError(weights, gram, gone);
+    expected += LeastError(InBases(bases, weights), GramInBases(bases, gram), gone);
     EXPECT_NEAR(cut.error, expected, 2e-3 * expected) << name;
   }
   // Every size of every number of groups.

@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/statistics.h"
+#include "worker/engine/value_bases.h"
 
 namespace espalier {
 namespace {
@@ -80,14 +81,17 @@ double OutputEnergy(const at::Tensor& weights_transposed, const at::Tensor& gram
   return at::mm(gram, weights_transposed).mul_(weights_transposed).sum(at::kDouble).item<double>();
 }
 
+absl::Status CheckFinite(const at::Tensor& gram) {
+  if (at::isfinite(gram).all().item<bool>()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "a Gram matrix holds values that are not finite: the model overflows on the calibration "
+      "text; try float32 precision");
+}
+
 absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping,
                                         const Warner& warn) {
+  ESPALIER_RETURN_IF_ERROR(CheckFinite(matrix));
   const at::Tensor full = matrix.to(at::kDouble);
-  if (!at::isfinite(full).all().item<bool>()) {
-    return absl::InvalidArgumentError(
-        "a Gram matrix holds values that are not finite: the model overflows on the calibration "
-        "text; try float32 precision");
-  }
   double mean = full.diagonal().mean().item<double>();
   if (mean <= 0) mean = 1;  // all inputs are zero: any weights are as good
   for (double factor = damping;; factor = std::max(factor * 10, 1e-12)) {
@@ -175,10 +179,39 @@ std::string NameOf(const ResidentModel& model, const Linear& linear) {
                       linear.mlp ? " down_proj" : " o_proj");
 }
 
-// Where a reformation's result for the linear belongs.
-at::Tensor& PlaceOf(const Linear& linear, bool bias, LayerWeights* weights) {
-  if (linear.mlp) return bias ? weights->down_bias : weights->down_transposed;
-  return bias ? weights->o_bias : weights->o_transposed;
+// Puts a reformation's result for the linear where it belongs. `inputs` are those of o that stay.
+void Place(const at::Tensor& result, const Linear& linear, const ReformationSpec& options,
+           int64_t inputs, at::ScalarType type, LayerWeights* weights) {
+  const bool bias = options.method == ReformationMethod::kBias;
+  if (linear.mlp) {
+    (bias ? weights->down_bias : weights->down_transposed) = result;
+  } else if (bias) {
+    weights->o_bias = result;
+  } else if (options.method == ReformationMethod::kProjected) {
+    weights->o_transposed = result.narrow(0, 0, inputs);
+    weights->v = result.narrow(0, inputs, result.size(0) - inputs).to(type);
+  } else {
+    weights->o_transposed = result;
+  }
+}
+
+// kProjected of an attention: o's weights and, below them, v's.
+absl::StatusOr<ReformedLinear> ProjectValues(const ResidentLayer& layer, const at::Tensor& gram,
+                                             const LayerSelection& selection,
+                                             const ModelConfig& config,
+                                             const ReformationSpec& options, double energy,
+                                             const Warner& warn) {
+  ESPALIER_ASSIGN_OR_RETURN(const at::Tensor bases, ValueBases(layer.o_transposed, gram, config));
+  const std::vector<int64_t> kept =
+      FirstDirections(selection.group_pairs, config.num_heads, config.head_dim);
+  ESPALIER_ASSIGN_OR_RETURN(ReformedLinear solved,
+                            ReformLinear(InBases(bases, layer.o_transposed),
+                                         GramInBases(bases, gram), kept, options, energy, warn));
+  const std::vector<int64_t> values =
+      FirstDirections(selection.group_pairs, config.num_kv_heads, config.head_dim);
+  const at::Tensor v = Rows(InBases(bases, layer.v), Index(values, bases)).to(at::kFloat);
+  solved.weights = at::cat({solved.weights, v});
+  return solved;
 }
 
 // Everything that a repaired module follows from, beside the model and the calibration.
@@ -228,12 +261,14 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
     const at::Tensor gram = (mlp ? grams.down : grams.o).to(model.device);
     const std::vector<int64_t>& kept = mlp ? selection.channels : selection.query_rows;
     const double energy = mlp ? grams.down_energy : grams.o_energy;
+    const Warner warn = WarnerOf(control, NameOf(model, linears[item]));
     absl::StatusOr<ReformedLinear> solved =
         weights->biases
             ? CompensatingBias(dense, gram, (mlp ? grams.down_sum : grams.o_sum).to(model.device),
                                calibration.positions, kept, energy)
-            : ReformLinear(dense, gram, kept, options, energy,
-                           WarnerOf(control, NameOf(model, linears[item])));
+        : options.method == ReformationMethod::kProjected && !mlp
+            ? ProjectValues(layer, gram, selection, model.config, options, energy, warn)
+            : ReformLinear(dense, gram, kept, options, energy, warn);
     if (solved.ok()) {
       repaired[item] = {solved->weights, solved->before, solved->after};
     } else {
@@ -251,7 +286,9 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
       return absl::Status(statuses[item].code(), absl::StrCat(NameOf(model, linears[item]), ": ",
                                                               statuses[item].message()));
     }
-    PlaceOf(linears[item], weights->biases, &weights->layers[i]) = repaired[item].weights;
+    Place(repaired[item].weights, linears[item], options,
+          2 * subnet.layers[i].KeptPairs() * model.config.queries_per_group(), model.type,
+          &weights->layers[i]);
     errors.push_back({model.first_layer + i, mlp, repaired[item].before, repaired[item].after});
   }
   for (const int64_t item : missing) calibration.repairs.Insert(keys[item], repaired[item]);

@@ -23,8 +23,10 @@
 namespace espalier {
 
 struct RepairedModule {
-  at::Tensor weights;  // [kept inputs, out], or a bias [out]; float32
-  double before = 0;   // relative errors (ReformationError)
+  // float32: [kept inputs, out], and of attention that is kProjected v's [kept key rows, d] below
+  // them; or a bias [out].
+  at::Tensor weights;
+  double before = 0;  // relative errors (ReformationError)
   double after = 0;
 };
 

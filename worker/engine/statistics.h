@@ -61,6 +61,9 @@ class ReformedWeights {
   bool biases = false;    // the reformation gives some
 };
 
+// INVALID_ARGUMENT when a Gram matrix has a value that is not finite, saying what to do.
+absl::Status CheckFinite(const at::Tensor& gram);
+
 // The factor of a symmetric positive definite matrix. `damping` is what had to be added to its
 // diagonal, as a multiple of mean(diag), to make it one: at least what was asked for.
 struct Cholesky {

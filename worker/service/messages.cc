@@ -64,10 +64,12 @@ absl::StatusOr<ReformationSpec> ReformationFromMessage(const v1::ReformationOpti
     spec.method = ReformationMethod::kProgressive;
   } else if (message.method() == "bias") {
     spec.method = ReformationMethod::kBias;
+  } else if (message.method() == "projected") {
+    spec.method = ReformationMethod::kProjected;
   } else {
     return absl::InvalidArgumentError(
         absl::StrCat("reformation method '", message.method(),
-                     "' is none of none, closed_form, admm, progressive, bias"));
+                     "' is none of none, closed_form, admm, progressive, bias, projected"));
   }
   spec.damping = message.damping();
   spec.rho = message.rho();

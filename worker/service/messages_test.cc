@@ -68,6 +68,8 @@ TEST(MessagesTest, ReadsReformationOptions) {
   EXPECT_EQ(ReformationFromMessage(message)->method, ReformationMethod::kAdmm);
   EXPECT_EQ(ReformationFromMessage(message)->rho, 2);
   EXPECT_EQ(ReformationFromMessage(message)->iterations, 7);
+  message.set_method("projected");
+  EXPECT_EQ(ReformationFromMessage(message)->method, ReformationMethod::kProjected);
   message.set_method("magic");
   EXPECT_EQ(ReformationFromMessage(message).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(ReformationFromMessage(message).status().message(), HasSubstr("'magic'"));
