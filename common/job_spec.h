@@ -93,8 +93,9 @@ struct FitnessSpec {
 
 // kBias keeps the inherited weights and gives o and down biases (FLAP's compensation). kProjected
 // is the closed form, of attention with the values' most important directions instead of those of
-// the pairs that stay. kAuto: progressive for SearchMethod::kEspalier, the closed form for kPaper,
-// kBias for kFlap, none for the other baselines.
+// the pairs that stay, and with factors of these pairs. kAuto: progressive for
+// SearchMethod::kEspalier, the closed form for kPaper, kBias for kFlap, none for the other
+// baselines.
 enum class ReformationMethod { kNone, kClosedForm, kAdmm, kProgressive, kAuto, kBias, kProjected };
 
 struct ReformationSpec {

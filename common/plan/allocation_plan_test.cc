@@ -242,7 +242,8 @@ TEST(AllocationPlanTest, WhatAStageKeeps) {
   const ModelConfig config = Llama7B();
   const JobSpec spec = OwnJob(config);
   const double share = UniformShare(config, 0.8);
-  const int64_t new_weights = 3 * LayerRepairedBytes(config, share) +
+  const int64_t new_weights = 3 * (LayerRepairedBytes(config, share) +
+                                   LayerInPlaceBytes(config, share, Precision::kBFloat16)) +
                               LayerProgressiveBytes(config, share, Precision::kBFloat16);
   const int64_t inputs = 512 * 4096 * 4;  // of the pair effects
   const int64_t predictions = 32 * 512 * (4096 + 1) * 4;

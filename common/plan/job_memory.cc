@@ -44,7 +44,8 @@ class Needs {
   }
 
   int64_t NewWeights() const {
-    return (allocates_ ? kRepairedSubnets * LayerRepairedBytes(config_, share_)
+    return (allocates_ ? kRepairedSubnets * (LayerRepairedBytes(config_, share_) +
+                                             LayerInPlaceBytes(config_, share_, spec_.precision))
                        : LayerReformedBytes(config_, share_)) +
            (Progressive() ? LayerProgressiveBytes(config_, share_, spec_.precision) : 0);
   }

@@ -74,6 +74,14 @@ int64_t LayerRepairedBytes(const ModelConfig& config, double share) {
   return LayerReformedBytes(config, share) + static_cast<int64_t>(share * values) * kFloat32Bytes;
 }
 
+int64_t LayerInPlaceBytes(const ModelConfig& config, double share, Precision precision) {
+  const int64_t values =
+      precision == Precision::kFloat32 ? 0 : config.num_kv_heads * config.head_dim;
+  const int64_t rows = QueryWidth(config) + values;
+  return static_cast<int64_t>(share * static_cast<double>(rows * config.hidden_size)) *
+         BytesOf(precision);
+}
+
 int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision) {
   const int64_t d = config.hidden_size;
   const int64_t outputs = d * (QueryWidth(config) + config.intermediate_size);

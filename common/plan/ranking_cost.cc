@@ -8,9 +8,10 @@
 namespace espalier {
 namespace {
 
-// As worker/engine has them (statistics_collector.cc, elimination.cc).
+// As worker/engine has them (statistics_collector.cc, elimination.cc, attention_effects.cc).
 constexpr int64_t kEffectPositions = 512;
 constexpr int64_t kChannelsAtOnce = 8;
+constexpr int64_t kQueriesAtOnce = 32;
 constexpr int64_t kGroupVariants = 8;
 constexpr int64_t kOutputs = 2048;  // of the last layer that are kept
 
@@ -83,6 +84,18 @@ double EffectFlops(const ModelConfig& config, int64_t positions) {
   return projections + attention + outputs + groups * h / 2 * without_pair;
 }
 
+// PatternGrams without its projections, which PairEffects' stand for: a query meets the keys up to
+// the last query of its block.
+double PatternFlops(const ModelConfig& config, int64_t positions) {
+  double meetings = 0;
+  for (int64_t first = 0; first < positions; first += kQueriesAtOnce) {
+    const int64_t count = std::min(kQueriesAtOnce, positions - first);
+    meetings += static_cast<double>(count * (first + count));
+  }
+  const auto pairs = static_cast<double>(config.pairs());
+  return 2 * static_cast<double>(config.num_heads) * meetings * pairs * pairs;
+}
+
 }  // namespace
 
 int64_t EffectPositions(const JobSpec& spec) {
@@ -107,7 +120,7 @@ double HeadMetricFlops(const ModelConfig& config, int64_t positions) {
 RankingFlops LayerRankingFlops(const ModelConfig& config, const CutSteps& steps,
                                int64_t positions) {
   RankingFlops flops;
-  flops.effects = EffectFlops(config, positions);
+  flops.effects = EffectFlops(config, positions) + PatternFlops(config, positions);
   const auto d = static_cast<double>(config.hidden_size);
   for (const int64_t inputs : {QueryWidth(config), config.intermediate_size}) {
     const auto n = static_cast<double>(inputs);

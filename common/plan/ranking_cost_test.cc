@@ -92,29 +92,38 @@ TEST(RankingCostTest, EliminationsOfATinyShapeStepByStep) {
   EXPECT_DOUBLE_EQ(flops.factors, 24. * 24 * 24 + 44. * 44 * 44 + turning.flops());
 }
 
-TEST(RankingCostTest, PairEffectsOfATinyShapeLoopByLoop) {
-  constexpr int64_t kPositions = 5;
-  const ModelConfig config = Tiny();
+// Of pairs alone, and of pairs together: queries of a block of 32 meet the keys up to its last one.
+double EffectsByHand(const ModelConfig& config, int64_t positions) {
   const int64_t d = config.hidden_size;
   MultiplyAdds counter;
-  counter.Product(kPositions, d, 24 + 12 + 12);  // q, k, v
+  counter.Product(positions, d, 24 + 12 + 12);  // q, k, v
   for (int group = 0; group < 2; ++group) {
     for (int head = 0; head < 2; ++head) {
-      counter.Product(kPositions, 6, kPositions);  // q kᵀ
-      counter.Product(kPositions, kPositions, 6);  // p v
+      counter.Product(positions, 6, positions);  // q kᵀ
+      counter.Product(positions, positions, 6);  // p v
+      for (int64_t query = 0; query < positions; ++query) {
+        counter.Product(3, std::min(positions, (query / 32 + 1) * 32), 3);
+      }
     }
-    counter.Product(12, d, 12);          // O Oᵀ
-    counter.Product(kPositions, 12, d);  // O a
+    counter.Product(12, d, 12);         // O Oᵀ
+    counter.Product(positions, 12, d);  // O a
     for (int pair = 0; pair < 3; ++pair) {
       for (int head = 0; head < 2; ++head) {
-        counter.Product(kPositions, 2, kPositions);  // without its two dims
-        counter.Product(kPositions, kPositions, 6);
+        counter.Product(positions, 2, positions);  // without its two dims
+        counter.Product(positions, positions, 6);
       }
-      counter.Product(kPositions, 12, 12);
-      counter.Product(1, kPositions * 12, 1);
+      counter.Product(positions, 12, 12);
+      counter.Product(1, positions * 12, 1);
     }
   }
-  EXPECT_DOUBLE_EQ(LayerRankingFlops(config, kSteps, kPositions).effects, counter.flops());
+  return counter.flops();
+}
+
+TEST(RankingCostTest, EffectsOfATinyShapeLoopByLoop) {
+  for (const int64_t positions : {5, 70}) {
+    EXPECT_DOUBLE_EQ(LayerRankingFlops(Tiny(), kSteps, positions).effects,
+                     EffectsByHand(Tiny(), positions));
+  }
 }
 
 TEST(RankingCostTest, TheHeadsMetricOfATinyShapeLoopByLoop) {

@@ -10,6 +10,7 @@ namespace {
 
 // As worker/engine has them (stage_runner.cc, cpu_backend.cc, cpu_loss.cc, tensor_backend.cc,
 // predict_rows.cc).
+constexpr int64_t kQueriesAtOnce = 32;  // of attention_effects.cc
 constexpr int64_t kRowsPerBatch = 16384;
 constexpr int64_t kPredictionChunk = 4096;
 constexpr int64_t kRowsAtOnce = 4096;
@@ -134,7 +135,9 @@ int64_t EffectWorkspace(const ModelConfig& config, int64_t positions, int thread
   const int64_t always = config.num_heads * meetings + meetings +
                          positions * (d + 3 * qkv + query + (config.num_kv_heads + 1) * d) +
                          (qkv + query) * d + config.num_kv_heads * group * group;
-  const int64_t of_thread = 2 * r * meetings + 5 * positions * group;
+  // A pair's logits and outputs; or a block's parts of the logits, less their mean, weighted.
+  const int64_t of_thread = std::max(2 * r * meetings + 5 * positions * group,
+                                     4 * kQueriesAtOnce * positions * config.pairs());
   return WithPadding((always + threads * of_thread) * kFloat);
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "worker/engine/resident_model.h"
 #include "worker/engine/thread_pool.h"
@@ -18,6 +19,19 @@ namespace espalier {
 // pair of every query head. May throw.
 at::Tensor PairEffects(const ResidentModel& model, int64_t layer, const at::Tensor& o_transposed,
                        const at::Tensor& inputs, ThreadPool* pool);
+
+// How the pairs of each query head act together: with c_p the part of pair p in the logits of
+// query t, and P_t the head's pattern, Σ_t Cov_{P_t}(c_p, c_q) over the queries of one sequence.
+// [H, h/2, h/2] float64 on the CPU; N. A change δ = Σ_p β_p c_p of the logits makes a divergence of
+// ½ βᵀ N β from the patterns, to second order. `inputs` as above; costs O(T² h) for every pair of
+// every query head. May throw.
+at::Tensor PatternGrams(const ResidentModel& model, int64_t layer, const at::Tensor& inputs,
+                        ThreadPool* pool);
+
+// Factors a [kept] of the kept pairs of one head that make the pattern nearest to the whole one:
+// the least (Σ_kept a_p c_p − Σ c_p) in `gram` [h/2, h/2] of that head, damped towards 1 by a
+// hundredth of the mean diagonal.
+at::Tensor PairFactors(const at::Tensor& gram, const std::vector<int64_t>& kept);
 
 }  // namespace espalier
 

@@ -16,9 +16,9 @@
 
 namespace espalier {
 
-// Weights that take the place of a layer's, on the kept rows; undefined: the resident ones. q and k
-// are both defined or none, and so are gate and up; these four and v have the model's type. o and
-// down may also be float32, and their biases are.
+// Weights that take the place of a layer's, on the kept rows; undefined: the resident ones. gate
+// and up are both defined or none; these and q, k and v have the model's type. o and down may also
+// be float32, and their biases are.
 struct LayerWeights {
   at::Tensor q;                // [kept query rows, d]
   at::Tensor k;                // [kept key rows, d]

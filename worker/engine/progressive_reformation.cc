@@ -166,7 +166,8 @@ class Reformer {
       weights.gate = mapped(layer.gate, own->channels, own->all_mlp);
       weights.up = mapped(layer.up, own->channels, own->all_mlp);
     } else {
-      weights.q = mapped(layer.q, own->query_rows, own->all_attention);
+      weights.q = weights.q.defined() ? mapped_rows(weights.q.to(at::kFloat))
+                                      : mapped(layer.q, own->query_rows, own->all_attention);
       weights.k = mapped(layer.k, own->key_rows, own->all_attention);
       weights.v = weights.v.defined() ? mapped_rows(weights.v.to(at::kFloat))
                                       : mapped(layer.v, own->key_rows, own->all_attention);

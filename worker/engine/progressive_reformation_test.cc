@@ -80,8 +80,9 @@ class ProgressiveReformationTest : public ::testing::Test {
     return matrix.index_select(0, at::tensor(rows, at::kLong));
   }
 
-  // The weights of one module, whose v was `values` if that is defined; takes the streams past it.
-  LayerWeights Expected(int64_t index, bool mlp, const at::Tensor& values,
+  // The weights of one module, whose q and v were those of `start` if defined; takes the streams
+  // past it.
+  LayerWeights Expected(int64_t index, bool mlp, const LayerWeights& start,
                         std::vector<Streams>* parts) {
     const ResidentLayer& layer = model_.layers[index];
     const at::Tensor& norm = mlp ? layer.mlp_norm : layer.attention_norm;
@@ -105,9 +106,9 @@ class ProgressiveReformationTest : public ::testing::Test {
       own.weights.gate = mapped(layer.gate, own.channels);
       own.weights.up = mapped(layer.up, own.channels);
     } else {
-      own.weights.q = mapped(layer.q, own.query_rows);
+      own.weights.q = mapped_rows(start.q.defined() ? start.q : Rows(layer.q, own.query_rows));
       own.weights.k = mapped(layer.k, own.key_rows);
-      own.weights.v = mapped_rows(values.defined() ? values : Rows(layer.v, own.key_rows));
+      own.weights.v = mapped_rows(start.v.defined() ? start.v : Rows(layer.v, own.key_rows));
     }
     const at::Tensor centre =
         (mlp ? Rows(layer.down_transposed, own.channels) : Rows(layer.o_transposed, own.query_rows))
@@ -172,7 +173,9 @@ TEST_F(ProgressiveReformationTest, SolvesItsLeastSquaresProblems) {
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     selections.push_back(SelectLayer(subnet_.layers[i], model_.subnet.layers[i], config_));
   }
-  // One attention has values of its own already.
+  // One attention has queries and values of its own already.
+  selections[1].weights.q =
+      at::randn({std::ssize(selections[1].query_rows), config_.hidden_size}, at::kFloat);
   selections[1].weights.v =
       at::randn({std::ssize(selections[1].key_rows), config_.hidden_size}, at::kFloat);
   const auto reformed = ComputeProgressiveReformation(model_, selections, options_, backend_.get(),
@@ -188,7 +191,7 @@ TEST_F(ProgressiveReformationTest, SolvesItsLeastSquaresProblems) {
         }
         continue;
       }
-      const LayerWeights module = Expected(i, mlp, selections[i].weights.v, &expected);
+      const LayerWeights module = Expected(i, mlp, selections[i].weights, &expected);
       ExpectNear(weights, module, mlp, 1e-4);
     }
   }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <set>
 
 #include "common/model_folder.h"
@@ -173,6 +174,71 @@ TEST(PairEffectsTest, AreWhatLeavingThePairOutChanges) {
   }
 }
 
+// Logits of every query head, written out; the divergence of the patterns that small factors of all
+// pairs make is the quadratic form.
+TEST(PatternGramsTest, AreTheDivergencesThatFactorsOfPairsMake) {
+  const c10::InferenceMode no_autograd;
+  const ModelConfig config = TestConfig(6, 2, false);
+  const ResidentModel model = LoadResident(config, 12);
+  const int64_t length = 70;
+  const int64_t pairs = config.pairs();
+  at::manual_seed(4);
+  const at::Tensor inputs = at::randn({length, config.hidden_size}) * 3;
+  ThreadPool pool(2);
+  const at::Tensor grams = PatternGrams(model, 1, inputs, &pool);
+  ASSERT_EQ(grams.sizes(), (std::vector<int64_t>{6, pairs, pairs}));
+  const RotaryTable table = MakeRotaryTable(config, length);
+  const auto rotated = [&](const at::Tensor& weights, int64_t head) {
+    const at::Tensor x = at::linear(inputs, weights).to(at::kDouble);
+    const at::Tensor a = x.narrow(1, head * 2 * pairs, pairs);
+    const at::Tensor b = x.narrow(1, head * 2 * pairs + pairs, pairs);
+    return std::pair(at::Tensor(a * table.cos - b * table.sin),
+                     at::Tensor(b * table.cos + a * table.sin));
+  };
+  for (int64_t head = 0; head < 6; ++head) {
+    const auto [q_a, q_b] = rotated(model.layers[1].q, head);
+    const auto [k_a, k_b] = rotated(model.layers[1].k, head / 3);
+    const auto log_pattern = [&](const at::Tensor& factors) {
+      const at::Tensor logits = ((q_a * factors).mm(k_a.t()) + (q_b * factors).mm(k_b.t())) / 4;
+      return at::log_softmax(logits + at::full({length, length}, -1e300, at::kDouble).triu(1), -1);
+    };
+    const at::Tensor whole = log_pattern(at::ones({pairs}, at::kDouble));
+    for (int trial = 0; trial < 5; ++trial) {
+      const at::Tensor beta = at::randn({pairs}, at::kDouble) * 1e-3;
+      const double divergence =
+          (whole.exp() * (whole - log_pattern(1 + beta))).sum().item<double>();
+      const double expected = 0.5 * beta.dot(grams[head].mv(beta)).item<double>();
+      EXPECT_NEAR(divergence, expected, 0.02 * expected);
+    }
+  }
+}
+
+TEST(PairFactorsTest, NoOthersComeNearer) {
+  const c10::InferenceMode no_autograd;
+  at::manual_seed(6);
+  const at::Tensor x = at::randn({40, 8}, at::kDouble).mm(at::randn({8, 8}, at::kDouble));
+  const at::Tensor gram = x.t().mm(x);
+  const std::vector<int64_t> kept = {0, 2, 3, 7};
+  const double damping =
+      1e-2 * gram.diagonal().index_select(0, at::tensor(kept, at::kLong)).mean().item<double>();
+  const auto distance = [&](const at::Tensor& factors) {
+    at::Tensor change = at::full({8}, -1.0, at::kDouble);
+    change.index_copy_(0, at::tensor(kept, at::kLong), factors - 1);
+    return (change.dot(gram.mv(change)) + damping * (factors - 1).square().sum()).item<double>();
+  };
+  const at::Tensor best = PairFactors(gram, kept);
+  EXPECT_LT(distance(best), 0.9 * distance(at::ones({4}, at::kDouble)));
+  for (int trial = 0; trial < 50; ++trial) {
+    EXPECT_GT(distance(best + at::randn({4}, at::kDouble) * 0.01), distance(best));
+  }
+  std::vector<int64_t> all(8);
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_TRUE(at::allclose(PairFactors(gram, all), at::ones({8}, at::kDouble)));
+  // Pairs that do nothing keep their weights.
+  EXPECT_TRUE(
+      at::equal(PairFactors(at::zeros({8, 8}, at::kDouble), kept), at::ones({4}, at::kDouble)));
+}
+
 TEST(RankTest, TheLastLayersErrorsAreThoseThatTheHeadSees) {
   const ModelConfig config = TestConfig(6, 3, false);
   const auto engine = *Engine::Load(WriteTestModel(config, 41, "ranked"), {.threads = 2});
@@ -243,16 +309,17 @@ class ReformTest : public ::testing::Test {
 };
 
 TEST_F(ReformTest, KeptRepairsAreThoseComputedAnew) {
+  const ReformationSpec options{.method = ReformationMethod::kProjected};
   const Subnet subnet = RandomTestSubnet(config_, 0.6, false, 3);
   Subnet other = subnet;
   other.layers[0].mlp = Bitmask(config_.intermediate_size, true);
   const auto again = *engine_->Calibrate(tokens_);
-  ASSERT_TRUE(engine_->Reform(*calibration_, subnet, {}).ok());
+  ASSERT_TRUE(engine_->Reform(*calibration_, subnet, options).ok());
   const int64_t kept = calibration_->repairs.bytes();
   EXPECT_GT(kept, 0);
-  const auto warm = engine_->Reform(*calibration_, other, {});
+  const auto warm = engine_->Reform(*calibration_, other, options);
   EXPECT_EQ(calibration_->repairs.bytes(), kept);  // all of its modules were there
-  const auto cold = engine_->Reform(*again, other, {});
+  const auto cold = engine_->Reform(*again, other, options);
   ASSERT_TRUE(warm.ok() && cold.ok());
   EXPECT_EQ(Divergence(other, warm->weights.get()), Divergence(other, cold->weights.get()));
   ASSERT_EQ(warm->errors.size(), cold->errors.size());

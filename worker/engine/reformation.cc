@@ -7,7 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/model_folder.h"
 #include "common/status_macros.h"
+#include "worker/engine/attention_effects.h"
 #include "worker/engine/backend.h"
 #include "worker/engine/statistics.h"
 #include "worker/engine/value_bases.h"
@@ -179,39 +181,54 @@ std::string NameOf(const ResidentModel& model, const Linear& linear) {
                       linear.mlp ? " down_proj" : " o_proj");
 }
 
-// Puts a reformation's result for the linear where it belongs. `inputs` are those of o that stay.
-void Place(const at::Tensor& result, const Linear& linear, const ReformationSpec& options,
-           int64_t inputs, at::ScalarType type, LayerWeights* weights) {
+// Puts a reformation's result where it belongs.
+void Place(const RepairedModule& module, const Linear& linear, const ReformationSpec& options,
+           const ResidentModel& model, const LayerMask& mask, LayerWeights* weights) {
   const bool bias = options.method == ReformationMethod::kBias;
   if (linear.mlp) {
-    (bias ? weights->down_bias : weights->down_transposed) = result;
-  } else if (bias) {
-    weights->o_bias = result;
-  } else if (options.method == ReformationMethod::kProjected) {
-    weights->o_transposed = result.narrow(0, 0, inputs);
-    weights->v = result.narrow(0, inputs, result.size(0) - inputs).to(type);
-  } else {
-    weights->o_transposed = result;
+    (bias ? weights->down_bias : weights->down_transposed) = module.tensors[0];
+    return;
   }
+  (bias ? weights->o_bias : weights->o_transposed) = module.tensors[0];
+  if (options.method != ReformationMethod::kProjected) return;
+  weights->v = module.tensors[1].to(model.type);
+  const ResidentLayer& layer = model.layers[linear.layer];
+  const std::vector<int64_t> kept = QueryRows(mask, model.config);
+  weights->q =
+      (Rows(layer.q, Index(kept, layer.q)) * module.tensors[2].unsqueeze(1)).to(model.type);
 }
 
-// kProjected of an attention: o's weights and, below them, v's.
-absl::StatusOr<ReformedLinear> ProjectValues(const ResidentLayer& layer, const at::Tensor& gram,
-                                             const LayerSelection& selection,
-                                             const ModelConfig& config,
-                                             const ReformationSpec& options, double energy,
-                                             const Warner& warn) {
+// Factors of the kept rows of q (PairFactors), float32.
+at::Tensor QueryFactors(const at::Tensor& patterns, const LayerSelection& selection,
+                        const ModelConfig& config) {
+  std::vector<at::Tensor> factors;
+  for (int64_t head = 0; head < config.num_heads; ++head) {
+    const std::vector<int64_t>& kept = selection.pairs[head / config.queries_per_group()];
+    if (kept.empty()) continue;
+    const at::Tensor of_pairs = PairFactors(patterns[head], kept).to(at::kFloat);
+    factors.push_back(of_pairs);  // of both halves
+    factors.push_back(of_pairs);
+  }
+  return at::cat(factors);
+}
+
+absl::StatusOr<RepairedModule> ProjectAttention(const ResidentLayer& layer, const at::Tensor& gram,
+                                                const at::Tensor& patterns,
+                                                const LayerSelection& selection,
+                                                const ModelConfig& config,
+                                                const ReformationSpec& options, double energy,
+                                                const Warner& warn) {
   ESPALIER_ASSIGN_OR_RETURN(const at::Tensor bases, ValueBases(layer.o_transposed, gram, config));
   const std::vector<int64_t> kept =
       FirstDirections(selection.group_pairs, config.num_heads, config.head_dim);
-  ESPALIER_ASSIGN_OR_RETURN(ReformedLinear solved,
+  ESPALIER_ASSIGN_OR_RETURN(const ReformedLinear solved,
                             ReformLinear(InBases(bases, layer.o_transposed),
                                          GramInBases(bases, gram), kept, options, energy, warn));
   const std::vector<int64_t> values =
       FirstDirections(selection.group_pairs, config.num_kv_heads, config.head_dim);
   const at::Tensor v = Rows(InBases(bases, layer.v), Index(values, bases)).to(at::kFloat);
-  solved.weights = at::cat({solved.weights, v});
-  return solved;
+  const at::Tensor factors = QueryFactors(patterns, selection, config).to(v.device());
+  return RepairedModule{{solved.weights, v, factors}, solved.before, solved.after};
 }
 
 // Everything that a repaired module follows from, beside the model and the calibration.
@@ -247,6 +264,16 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
       missing.push_back(item);
     }
   }
+  if (options.method == ReformationMethod::kProjected) {
+    calibration.patterns.resize(model.layers.size());
+    for (const int64_t item : missing) {
+      const auto [i, mlp] = linears[item];
+      if (Cancelled(control)) return CancelledError();
+      at::Tensor& patterns = calibration.patterns[i];
+      if (mlp || patterns.defined()) continue;
+      patterns = PatternGrams(model, i, calibration.first_inputs[i].to(model.device), pool);
+    }
+  }
   std::vector<absl::Status> statuses(count);
   std::atomic<int64_t> done{0};
   pool->ParallelFor(std::ssize(missing), [&](int64_t place, int thread) {
@@ -262,17 +289,19 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
     const std::vector<int64_t>& kept = mlp ? selection.channels : selection.query_rows;
     const double energy = mlp ? grams.down_energy : grams.o_energy;
     const Warner warn = WarnerOf(control, NameOf(model, linears[item]));
-    absl::StatusOr<ReformedLinear> solved =
-        weights->biases
-            ? CompensatingBias(dense, gram, (mlp ? grams.down_sum : grams.o_sum).to(model.device),
-                               calibration.positions, kept, energy)
-        : options.method == ReformationMethod::kProjected && !mlp
-            ? ProjectValues(layer, gram, selection, model.config, options, energy, warn)
-            : ReformLinear(dense, gram, kept, options, energy, warn);
-    if (solved.ok()) {
-      repaired[item] = {solved->weights, solved->before, solved->after};
-    } else {
+    if (options.method == ReformationMethod::kProjected && !mlp) {
+      absl::StatusOr<RepairedModule> solved = ProjectAttention(
+          layer, gram, calibration.patterns[i], selection, model.config, options, energy, warn);
       statuses[item] = solved.status();
+      if (solved.ok()) repaired[item] = *std::move(solved);
+    } else {
+      absl::StatusOr<ReformedLinear> solved =
+          weights->biases
+              ? CompensatingBias(dense, gram, (mlp ? grams.down_sum : grams.o_sum).to(model.device),
+                                 calibration.positions, kept, energy)
+              : ReformLinear(dense, gram, kept, options, energy, warn);
+      statuses[item] = solved.status();
+      if (solved.ok()) repaired[item] = {{solved->weights}, solved->before, solved->after};
     }
     const double fraction = static_cast<double>(++done) / static_cast<double>(missing.size());
     if (thread == 0) Report(control, fraction);
@@ -286,9 +315,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
       return absl::Status(statuses[item].code(), absl::StrCat(NameOf(model, linears[item]), ": ",
                                                               statuses[item].message()));
     }
-    Place(repaired[item].weights, linears[item], options,
-          2 * subnet.layers[i].KeptPairs() * model.config.queries_per_group(), model.type,
-          &weights->layers[i]);
+    Place(repaired[item], linears[item], options, model, subnet.layers[i], &weights->layers[i]);
     errors.push_back({model.first_layer + i, mlp, repaired[item].before, repaired[item].after});
   }
   for (const int64_t item : missing) calibration.repairs.Insert(keys[item], repaired[item]);

@@ -4,7 +4,9 @@ namespace espalier {
 namespace {
 
 int64_t SizeOf(const RepairedModule& module) {
-  return static_cast<int64_t>(module.weights.nbytes());
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : module.tensors) bytes += static_cast<int64_t>(tensor.nbytes());
+  return bytes;
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace espalier {
 namespace {
 
 TEST(RepairCacheTest, ForgetsTheLeastRecentlyUsed) {
-  const auto module = [] { return RepairedModule{at::zeros({10, 10}, at::kFloat)}; };
+  const auto module = [] { return RepairedModule{{at::zeros({10, 10}, at::kFloat)}}; };
   RepairCache cache(1000);
   cache.Insert("a", module());
   cache.Insert("b", module());
@@ -25,7 +25,7 @@ TEST(RepairCacheTest, ForgetsTheLeastRecentlyUsed) {
   EXPECT_TRUE(cache.Find("a"));
   EXPECT_TRUE(cache.Find("c"));
   EXPECT_EQ(cache.bytes(), 800);
-  cache.Insert("large", {at::zeros({20, 20}, at::kFloat)});
+  cache.Insert("large", {{at::zeros({20, 20}, at::kFloat)}});
   EXPECT_FALSE(cache.Find("large"));
   EXPECT_EQ(cache.bytes(), 800);
 }
@@ -37,19 +37,25 @@ at::Tensor Numbers(int64_t rows, int64_t first) {
 TEST(RepairCacheTest, WhatMemoryHasNoRoomForComesBackFromDisk) {
   RepairCache cache(1000);
   cache.SpillTo(::testing::TempDir());
-  for (int64_t i = 0; i < 8; ++i) cache.Insert(absl::StrCat(i), {Numbers(10, i), 0.25 * i, 0.5});
-  cache.Insert("large", {Numbers(90, 7), 1, 2});
+  for (int64_t i = 0; i < 8; ++i) cache.Insert(absl::StrCat(i), {{Numbers(10, i)}, 0.25 * i, 0.5});
+  cache.Insert("large", {{Numbers(90, 7)}, 1, 2});
   EXPECT_EQ(cache.bytes(), 800);
   for (const int64_t i : {0, 7, 3, 0}) {
     const auto found = cache.Find(absl::StrCat(i));
     ASSERT_TRUE(found.has_value()) << i;
-    EXPECT_TRUE(at::equal(found->weights, Numbers(10, i)));
+    EXPECT_TRUE(at::equal(found->tensors[0], Numbers(10, i)));
     EXPECT_EQ(found->before, 0.25 * i);
     EXPECT_EQ(found->after, 0.5);
   }
-  EXPECT_TRUE(at::equal(cache.Find("large")->weights, Numbers(90, 7)));
-  cache.Insert("bias", {Numbers(30, 5).flatten(), 0, 0});
-  EXPECT_TRUE(at::equal(cache.Find("bias")->weights, Numbers(30, 5).flatten()));
+  EXPECT_TRUE(at::equal(cache.Find("large")->tensors[0], Numbers(90, 7)));
+  cache.Insert("several", {{Numbers(60, 3), Numbers(20, 2), Numbers(1, 9).flatten()}, 0, 0});
+  const auto several = cache.Find("several");
+  ASSERT_TRUE(several.has_value() && several->tensors.size() == 3);
+  EXPECT_TRUE(at::equal(several->tensors[0], Numbers(60, 3)));
+  EXPECT_TRUE(at::equal(several->tensors[1], Numbers(20, 2)));
+  EXPECT_TRUE(at::equal(several->tensors[2], Numbers(1, 9).flatten()));
+  cache.Insert("bias", {{Numbers(30, 5).flatten()}, 0, 0});
+  EXPECT_TRUE(at::equal(cache.Find("bias")->tensors[0], Numbers(30, 5).flatten()));
   EXPECT_EQ(cache.bytes(), 800);
   EXPECT_TRUE(cache.spill()->status().ok()) << cache.spill()->status();
 }
@@ -61,7 +67,7 @@ TEST(RepairSpillTest, TheOldestAreOverwritten) {
   std::vector<int64_t> rows;
   for (int64_t i = 0; i < 200; ++i) {
     rows.push_back(static_cast<int64_t>(1 + random.Below(12)));
-    spill.Write(absl::StrCat(i), {Numbers(rows[i], i), 0, 0});
+    spill.Write(absl::StrCat(i), {{Numbers(rows[i], i)}, 0, 0});
     int64_t found = 0;
     int64_t bytes = 0;
     bool ended = false;
@@ -72,7 +78,7 @@ TEST(RepairSpillTest, TheOldestAreOverwritten) {
         continue;
       }
       EXPECT_FALSE(ended) << "module " << j << " outlived a newer one";
-      EXPECT_TRUE(at::equal(module->weights, Numbers(rows[j], j))) << j;
+      EXPECT_TRUE(at::equal(module->tensors[0], Numbers(rows[j], j))) << j;
       ++found;
       bytes += rows[j] * 40;
     }
@@ -80,20 +86,20 @@ TEST(RepairSpillTest, TheOldestAreOverwritten) {
     EXPECT_GE(found, 1);
     EXPECT_LE(bytes, 1000);
   }
-  spill.Write("too large", {Numbers(26, 0), 0, 0});
+  spill.Write("too large", {{Numbers(26, 0)}, 0, 0});
   EXPECT_FALSE(spill.Read("too large").has_value());
 }
 
 TEST(RepairSpillTest, ADiskThatRefusesOnlyCostsTime) {
   RepairSpill spill("/nowhere/at/all");
-  spill.Write("a", {Numbers(1, 0), 0, 0});
+  spill.Write("a", {{Numbers(1, 0)}, 0, 0});
   EXPECT_FALSE(spill.Read("a").has_value());
   EXPECT_EQ(spill.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(spill.status().message()), ::testing::HasSubstr("/nowhere/at/all"));
   RepairCache cache(500);
   cache.SpillTo("/nowhere/at/all");
-  cache.Insert("a", {Numbers(10, 0), 0, 0});
-  cache.Insert("b", {Numbers(10, 0), 0, 0});
+  cache.Insert("a", {{Numbers(10, 0)}, 0, 0});
+  cache.Insert("b", {{Numbers(10, 0)}, 0, 0});
   EXPECT_FALSE(cache.Find("a").has_value());
   EXPECT_TRUE(cache.Find("b").has_value());
 }

@@ -1,6 +1,8 @@
 #include "worker/engine/repair_spill.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -81,23 +83,29 @@ void RepairSpill::MakeRoom(int64_t offset, int64_t bytes) {
 
 void RepairSpill::Write(const std::string& key, const RepairedModule& module) {
   if (!status_.ok() || index_.contains(key) || !Open()) return;
-  const at::Tensor weights = module.weights.to(at::kCPU).contiguous();
-  const auto bytes = static_cast<int64_t>(weights.nbytes());
+  Entry entry;
+  entry.before = module.before;
+  entry.after = module.after;
+  std::vector<at::Tensor> all;
+  for (const at::Tensor& tensor : module.tensors) {
+    entry.shapes.push_back(tensor.sizes().vec());
+    entry.device = tensor.device();
+    all.push_back(tensor.to(at::kCPU).flatten());
+  }
+  const at::Tensor values = all.size() == 1 ? all[0] : at::cat(all);
+  const auto bytes = static_cast<int64_t>(values.nbytes());
   if (bytes == 0 || bytes > capacity_) return;
   if (end_ + bytes > capacity_) {
     MakeRoom(end_, capacity_ - end_);  // what is behind the end is older than what is before it
     end_ = 0;
   }
   MakeRoom(end_, bytes);
-  if (!Whole(pwrite, file_, static_cast<const char*>(weights.const_data_ptr()), bytes, end_)) {
+  if (!Whole(pwrite, file_, static_cast<const char*>(values.const_data_ptr()), bytes, end_)) {
     return Fail("write");
   }
-  index_[key] = {.offset = end_,
-                 .bytes = bytes,
-                 .shape = weights.sizes().vec(),
-                 .device = module.weights.device(),
-                 .before = module.before,
-                 .after = module.after};
+  entry.offset = end_;
+  entry.bytes = bytes;
+  index_[key] = std::move(entry);
   oldest_first_.push_back(key);
   bytes_ += bytes;
   end_ += bytes;
@@ -107,13 +115,23 @@ std::optional<RepairedModule> RepairSpill::Read(const std::string& key) {
   const auto found = index_.find(key);
   if (found == index_.end()) return std::nullopt;
   const Entry& entry = found->second;
-  at::Tensor weights = at::empty(entry.shape, at::kFloat);
-  if (!Whole(pread, file_, static_cast<char*>(weights.mutable_data_ptr()), entry.bytes,
+  RepairedModule module;
+  module.before = entry.before;
+  module.after = entry.after;
+  at::Tensor values = at::empty({entry.bytes / int64_t{sizeof(float)}}, at::kFloat);
+  if (!Whole(pread, file_, static_cast<char*>(values.mutable_data_ptr()), entry.bytes,
              entry.offset)) {
     Fail("read");
     return std::nullopt;
   }
-  return RepairedModule{weights.to(entry.device), entry.before, entry.after};
+  values = values.to(entry.device);
+  int64_t first = 0;
+  for (const std::vector<int64_t>& shape : entry.shapes) {
+    const int64_t count = c10::multiply_integers(shape);
+    module.tensors.push_back(values.narrow(0, first, count).view(shape));
+    first += count;
+  }
+  return module;
 }
 
 }  // namespace espalier

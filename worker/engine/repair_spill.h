@@ -23,9 +23,9 @@
 namespace espalier {
 
 struct RepairedModule {
-  // float32: [kept inputs, out], and of attention that is kProjected v's [kept key rows, d] below
-  // them; or a bias [out].
-  at::Tensor weights;
+  // float32, on one device: the weights [kept inputs, out], or a bias [out]; of attention that is
+  // kProjected also v's [kept key rows, d] and the factors of q's rows [kept query rows].
+  std::vector<at::Tensor> tensors;
   double before = 0;  // relative errors (ReformationError)
   double after = 0;
 };
@@ -54,7 +54,7 @@ class RepairSpill {
   struct Entry {
     int64_t offset = 0;
     int64_t bytes = 0;
-    std::vector<int64_t> shape;
+    std::vector<std::vector<int64_t>> shapes;
     at::Device device{at::kCPU};
     double before = 0;
     double after = 0;

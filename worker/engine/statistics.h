@@ -43,7 +43,10 @@ class Calibration {
   // On the last stage [n, d] float32: what the last layer gives at some positions, evenly spread,
   // for HeadMetric.
   at::Tensor outputs;
-  // Modules that were repaired with these Gram matrices. One call at a time, as the engine.
+  // PatternGrams of each layer, undefined until a repair needs them. One call at a time, as the
+  // engine.
+  mutable std::vector<at::Tensor> patterns;
+  // Modules that were repaired with these Gram matrices.
   mutable RepairCache repairs;
 };
 
