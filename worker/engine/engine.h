@@ -170,10 +170,10 @@ class Engine {
                                        const Control& control = {}) = 0;
 
   // New o and down weights for `subnet` (docs/method.md, "Reformation"): closed form
-  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective; of kProjected, new q
-  // and v weights too, and that closed form on what they give; or, of kBias, the biases
-  // b = W_:,P x̄_P beside the inherited weights ("Baselines"). Each depends on its own module's
-  // mask only, and is kept with the calibration for other subnets that share it.
+  // W' = W H_{:,S} (H_{S,S} + λI)⁻¹, or the paper's ADMM on the same objective; of kProjected, new
+  // q and v weights too, and that closed form on what they give; or, of kBias, the biases b = W_:,P
+  // x̄_P beside the inherited weights ("Baselines"). Each depends on its own module's mask only, and
+  // is kept with the calibration for other subnets that share it.
   virtual absl::StatusOr<Reformation> Reform(const Calibration& calibration, const Subnet& subnet,
                                              const ReformationSpec& options,
                                              const Control& control = {}) = 0;

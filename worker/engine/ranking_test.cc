@@ -196,10 +196,11 @@ TEST(PatternGramsTest, AreTheDivergencesThatFactorsOfPairsMake) {
                      at::Tensor(b * table.cos + a * table.sin));
   };
   for (int64_t head = 0; head < 6; ++head) {
-    const auto [q_a, q_b] = rotated(model.layers[1].q, head);
-    const auto [k_a, k_b] = rotated(model.layers[1].k, head / 3);
+    const auto q = rotated(model.layers[1].q, head);
+    const auto k = rotated(model.layers[1].k, head / 3);
     const auto log_pattern = [&](const at::Tensor& factors) {
-      const at::Tensor logits = ((q_a * factors).mm(k_a.t()) + (q_b * factors).mm(k_b.t())) / 4;
+      const at::Tensor logits =
+          ((q.first * factors).mm(k.first.t()) + (q.second * factors).mm(k.second.t())) / 4;
       return at::log_softmax(logits + at::full({length, length}, -1e300, at::kDouble).triu(1), -1);
     };
     const at::Tensor whole = log_pattern(at::ones({pairs}, at::kDouble));
