@@ -302,6 +302,13 @@ class ReformTest : public ::testing::Test {
     return sum;
   }
 
+  // The divergence once the subnet is repaired so.
+  double Repaired(const Subnet& subnet, ReformationMethod method) {
+    const auto reformed = engine_->Reform(*calibration_, subnet, {.method = method});
+    EXPECT_TRUE(reformed.ok()) << reformed.status();
+    return Divergence(subnet, reformed->weights.get());
+  }
+
   const ModelConfig config_;
   const std::unique_ptr<Engine> engine_;
   const TokenSequences tokens_;
@@ -326,6 +333,27 @@ TEST_F(ReformTest, KeptRepairsAreThoseComputedAnew) {
   ASSERT_EQ(warm->errors.size(), cold->errors.size());
   for (size_t i = 0; i < warm->errors.size(); ++i) {
     EXPECT_EQ(warm->errors[i].after, cold->errors[i].after);
+  }
+}
+
+// Groups that are whole have all directions of their values, so that both are the same function.
+TEST_F(ReformTest, ProjectedWithWholeGroupsIsTheClosedForm) {
+  Subnet subnet = Subnet::Dense(config_);
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    subnet.layers[i].attention[i % 3] = Bitmask(config_.pairs());
+  }
+  const double expected = Repaired(subnet, ReformationMethod::kClosedForm);
+  EXPECT_GT(expected, 0);
+  EXPECT_NEAR(Repaired(subnet, ReformationMethod::kProjected), expected, 1e-3 * expected);
+}
+
+TEST_F(ReformTest, ProjectedWithThinnedGroupsIsCloserToTheDenseModel) {
+  for (const uint64_t seed : {3, 4, 5}) {
+    Subnet subnet = RandomTestSubnet(config_, 0.6, false, seed);
+    for (LayerMask& layer : subnet.layers) layer.mlp = Bitmask(config_.intermediate_size, true);
+    EXPECT_LT(Repaired(subnet, ReformationMethod::kProjected),
+              Repaired(subnet, ReformationMethod::kClosedForm))
+        << seed;
   }
 }
 

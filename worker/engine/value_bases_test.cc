@@ -1,15 +1,15 @@
-// Bases of values against singular values, against other subspaces, and in the model.
+// Bases of values against singular values, against other subspaces, and in a layer.
 #include "worker/engine/value_bases.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
 
 #include "common/model_folder.h"
 #include "worker/engine/backend.h"
-#include "worker/engine/engine.h"
 #include "worker/engine/test_model.h"
 
 namespace espalier {
@@ -121,54 +121,6 @@ TEST(ValueBasesTest, RefusesAGramMatrixThatIsNotFinite) {
 TEST(ValueBasesTest, FirstDirectionsOfEachHead) {
   EXPECT_EQ(FirstDirections({2, 0, 1}, 6, 8),
             (std::vector<int64_t>{0, 1, 2, 3, 8, 9, 10, 11, 32, 33, 40, 41}));
-}
-
-class ProjectedTest : public ::testing::Test {
- protected:
-  ProjectedTest()
-      : config_(TestConfig(6, 3, false)),
-        engine_(*Engine::Load(WriteTestModel(config_, 41, "projected"), {.threads = 2})),
-        tokens_(RandomTokens(config_, 24, 100, 9)),
-        calibration_(*engine_->Calibrate(tokens_)),
-        dense_(*engine_->Predict(tokens_)) {}
-
-  double Divergence(const Subnet& subnet, ReformationMethod method) {
-    const auto reformed = engine_->Reform(*calibration_, subnet, {.method = method});
-    EXPECT_TRUE(reformed.ok()) << reformed.status();
-    const auto losses = engine_->Evaluate(
-        subnet, tokens_, {.reformed = reformed->weights.get(), .dense = dense_.get()});
-    EXPECT_TRUE(losses.ok()) << losses.status();
-    double sum = 0;
-    for (const SequenceLoss& loss : *losses) sum += loss.kl_sum;
-    return sum;
-  }
-
-  const ModelConfig config_;
-  const std::unique_ptr<Engine> engine_;
-  const TokenSequences tokens_;
-  const std::shared_ptr<const Calibration> calibration_;
-  const std::shared_ptr<const Predictions> dense_;
-};
-
-// Groups that are whole have all directions, so that both are the same function.
-TEST_F(ProjectedTest, WithWholeGroupsItIsTheClosedForm) {
-  Subnet subnet = Subnet::Dense(config_);
-  for (int64_t i = 0; i < config_.num_layers; ++i) {
-    subnet.layers[i].attention[i % 3] = Bitmask(config_.pairs());
-  }
-  const double expected = Divergence(subnet, ReformationMethod::kClosedForm);
-  EXPECT_GT(expected, 0);
-  EXPECT_NEAR(Divergence(subnet, ReformationMethod::kProjected), expected, 1e-3 * expected);
-}
-
-TEST_F(ProjectedTest, WithThinnedGroupsItIsCloserToTheDenseModel) {
-  for (const uint64_t seed : {3, 4, 5}) {
-    Subnet subnet = RandomTestSubnet(config_, 0.6, false, seed);
-    for (LayerMask& layer : subnet.layers) layer.mlp = Bitmask(config_.intermediate_size, true);
-    EXPECT_LT(Divergence(subnet, ReformationMethod::kProjected),
-              Divergence(subnet, ReformationMethod::kClosedForm))
-        << seed;
-  }
 }
 
 }  // namespace
