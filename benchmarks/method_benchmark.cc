@@ -1,6 +1,6 @@
 // What the method computes beside plain evaluations: statistics, rankings, divergences, repairs and
-// progressive reformation, each beside its bare limit (workload.h), in float32 with SmolLM2's
-// widths and a few of its layers.
+// progressive reformation, each beside its bare limit (workload.h), with SmolLM2's widths and a few
+// of its layers; in float32 where no type is said.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/InferenceMode.h>
@@ -53,17 +53,18 @@ void Collect(Workload* work, int64_t length, Calibration* calibration) {
   collector.Finish();
 }
 
-// Limit: the layers' products and attention, and xᵀx as a whole where ours makes half of it.
-void Statistics(benchmark::State& state) {
+// Limit: the layers' products and attention, and xᵀx as a whole where ours makes half of it; in
+// bfloat16 it leaves out that sums are float32.
+void Statistics(benchmark::State& state, at::ScalarType type) {
   const c10::InferenceMode no_autograd;
   constexpr int64_t kRows = 2048;
-  Workload work(Layers(6), at::kFloat, kRows, 100);
+  Workload work(Layers(6), type, kRows, 100);
   const ModelConfig& config = work.model().config;
-  BareKernels bare(config, at::kFloat, DenseSelections(work.model()), kRows, false);
+  BareKernels bare(config, type, DenseSelections(work.model()), kRows, false);
   std::vector<std::pair<at::Tensor, at::Tensor>> inputs;
   for (const int64_t width : {config.hidden_size, config.num_heads * config.head_dim,
                               config.hidden_size, config.intermediate_size}) {
-    inputs.emplace_back(at::randn({kRows, width}), at::empty({width, width}));
+    inputs.emplace_back(at::randn({kRows, width}).to(type), at::empty({width, width}, type));
   }
   TakeTurns(
       state,
@@ -168,29 +169,32 @@ void Repair(benchmark::State& state) {
 }
 
 // Two layers fitted to 8,192 tokens. Limit: the products and the attention of one dense pass and
-// two of the subnet, the Gram matrices and cross products as wholes, and the solutions.
-void Progressive(benchmark::State& state) {
+// two of the subnet, the Gram matrices as wholes, cross products in float32, and the solutions.
+void Progressive(benchmark::State& state, at::ScalarType type) {
   const c10::InferenceMode no_autograd;
   constexpr int64_t kSequences = 16;
   constexpr int64_t kRows = kSequences * kLength;
-  Workload work(Layers(2), at::kFloat, kRows, 50);
+  Workload work(Layers(2), type, kRows, 50);
   const ModelConfig& config = work.model().config;
   const int64_t d = config.hidden_size;
   const at::Tensor embedded = work.Embed();
-  BareKernels dense(config, at::kFloat, DenseSelections(work.model()), kLength, false);
-  BareKernels subnet(config, at::kFloat, work.selections(), kLength, false);
+  BareKernels dense(config, type, DenseSelections(work.model()), kLength, false);
+  BareKernels subnet(config, type, work.selections(), kLength, false);
   struct Products {
-    at::Tensor h, a, target;
-    at::Tensor map_gram, map_cross, gram, product;
+    at::Tensor h, a;  // of the model's type, as the Gram matrices
+    at::Tensor map_gram, gram;
+    at::Tensor wide_h, wide_a, target;
+    at::Tensor map_cross, product;
   };
   std::vector<Products> products;
   std::vector<Solve> solves;
   for (const LayerSelection& selection : work.selections()) {
     for (const auto* rows : {&selection.query_rows, &selection.channels}) {
       const int64_t k = std::ssize(*rows);
-      products.push_back({at::randn({kRows, d}), at::randn({kRows, k}), at::randn({kRows, d}),
-                          at::empty({d, d}), at::empty({d, d}), at::empty({k, k}),
-                          at::empty({k, d})});
+      const at::Tensor h = at::randn({kRows, d});
+      const at::Tensor a = at::randn({kRows, k});
+      products.push_back({h.to(type), a.to(type), at::empty({d, d}, type), at::empty({k, k}, type),
+                          h, a, at::randn({kRows, d}), at::empty({d, d}), at::empty({k, d})});
       solves.emplace_back(d, d);
       solves.emplace_back(k, d);
     }
@@ -212,19 +216,25 @@ void Progressive(benchmark::State& state) {
         }
         for (Products& p : products) {
           at::mm_out(p.map_gram, p.h.t(), p.h);
-          at::mm_out(p.map_cross, p.h.t(), p.target);
+          at::mm_out(p.map_cross, p.wide_h.t(), p.target);
           at::mm_out(p.gram, p.a.t(), p.a);
-          at::mm_out(p.product, p.a.t(), p.target);
+          at::mm_out(p.product, p.wide_a.t(), p.target);
         }
         for (const Solve& solve : solves) solve.Run();
       });
 }
 
-BENCHMARK(Statistics)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Statistics, float32, at::kFloat)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Statistics, bfloat16, at::kBFloat16)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK(EliminatesChannels)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(Divergence)->UseManualTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(Repair)->UseManualTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(Progressive)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Progressive, float32, at::kFloat)->UseManualTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Progressive, bfloat16, at::kBFloat16)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace espalier

@@ -208,7 +208,7 @@ TEST_P(PlanAllocationTest, EveryTensorIsWithinThePlan) {
 TEST_P(PlanAllocationTest, PhasesAreWithinTheirOwnBounds) {
   const auto calibration = Calibrate();
   const int64_t forward = ScratchBytes(config_, GetParam()) +
-                          ActivationBytes(config_, GetParam(), device_, kLength, true);
+                          ActivationBytes(config_, GetParam(), device_, kLength, false);
   const int64_t ranking = PeakOf([&] { Rank(*calibration); });
   EXPECT_LE(ranking, std::max({EliminationWorkspace(config_, device_),
                                EffectWorkspace(config_, kLength, kThreads),
@@ -223,7 +223,7 @@ TEST_P(PlanAllocationTest, PhasesAreWithinTheirOwnBounds) {
             .ok());
   });
   const int64_t planned =
-      forward + StreamBytes(config_, spec_) + ProgressiveWorkspace(config_, 1, spec_);
+      forward + StreamBytes(config_, spec_) + ProgressiveWorkspace(config_, 1, spec_, device_);
   EXPECT_LE(fitting, planned);
   EXPECT_GE(2 * fitting, planned);
 }

@@ -64,7 +64,8 @@ std::vector<CandidateBatch> EvolutionOf(const ModelConfig& config, const JobSpec
 }
 
 int64_t RepairCacheBytes(const ModelConfig& config, const JobSpec& spec) {
-  return std::min(kRepairCacheBytes, config.num_layers * LayerCutBytes(config, StepsOf(spec)));
+  return std::min(kRepairCacheBytes,
+                  config.num_layers * LayerCutBytes(config, StepsOf(spec), spec.precision));
 }
 
 }  // namespace espalier

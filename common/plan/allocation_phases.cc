@@ -128,7 +128,8 @@ PhasePlan Repair(const PhasedJob& job, const JobSpec& size, double least) {
   const double share = UniformShare(job.config, size.ratio);
   const double layer = LayerReformationFlops(job.config, share, size.repair());
   const auto of_stage = static_cast<double>(job.pace.most_layers());
-  const double bytes = of_stage * static_cast<double>(LayerRepairedBytes(job.config, share));
+  const double bytes =
+      of_stage * static_cast<double>(LayerRepairedBytes(job.config, share, size.precision));
   const double kept = static_cast<double>(RepairCacheBytes(job.config, size));
   const double lost = !job.scratch && bytes > kept ? 1 - kept / bytes : 0;
   const double modules = std::max(2 * job.layers() * lost, least);

@@ -18,7 +18,7 @@ struct DeviceSpec {
   // A GPU has memory of its own; a "device" on the CPU shares everything with the host.
   bool gpu = false;
   int64_t memory = 0;         // bytes that a worker may use
-  double float32_flops = 0;   // matrix products in float32: Gram matrices, always
+  double float32_flops = 0;   // matrix products in float32
   double bfloat16_flops = 0;  // matrix products of a job in bfloat16
   double float64_flops = 0;   // factorisations: importance, rankings, reformation
   int threads = 1;            // of a CPU; each factorises a matrix of its own

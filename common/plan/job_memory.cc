@@ -44,7 +44,7 @@ class Needs {
   }
 
   int64_t NewWeights() const {
-    return (allocates_ ? kRepairedSubnets * (LayerRepairedBytes(config_, share_) +
+    return (allocates_ ? kRepairedSubnets * (LayerRepairedBytes(config_, share_, spec_.precision) +
                                              LayerInPlaceBytes(config_, share_, spec_.precision))
                        : LayerReformedBytes(config_, share_)) +
            (Progressive() ? LayerProgressiveBytes(config_, share_, spec_.precision) : 0);
@@ -57,7 +57,8 @@ class Needs {
 
   // The phases that run layers.
   int64_t Running() const {
-    const int64_t observed = Forward(spec_.sequence_length, true);
+    const int64_t observed =
+        Forward(spec_.sequence_length, true) + GramWorkspace(config_, spec_.precision, device_);
     int64_t most = std::max(Forward(spec_.sequence_length, false), observed);
     if (allocates_) {
       // The predictions of all batches are joined at the end.
@@ -67,8 +68,8 @@ class Needs {
                         PredictionWorkspace(config_, device_) + PredictionBytes(config_, spec_)});
     }
     if (Progressive()) {
-      most = std::max(most, observed + StreamBytes(config_, spec_) +
-                                ProgressiveWorkspace(config_, share_, spec_));
+      most = std::max(most, Forward(spec_.sequence_length, false) + StreamBytes(config_, spec_) +
+                                ProgressiveWorkspace(config_, share_, spec_, device_));
     }
     return most;
   }

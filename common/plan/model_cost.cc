@@ -68,18 +68,16 @@ int64_t LayerReformedBytes(const ModelConfig& config, double share) {
   return static_cast<int64_t>(share * dense) * kFloat32Bytes;
 }
 
-int64_t LayerRepairedBytes(const ModelConfig& config, double share) {
-  const double values = static_cast<double>(config.hidden_size) *
-                        static_cast<double>(config.num_kv_heads * config.head_dim);
-  return LayerReformedBytes(config, share) + static_cast<int64_t>(share * values) * kFloat32Bytes;
+int64_t LayerRepairedBytes(const ModelConfig& config, double share, Precision precision) {
+  const int64_t rows =
+      QueryWidth(config) + config.intermediate_size + config.num_kv_heads * config.head_dim;
+  return static_cast<int64_t>(share * static_cast<double>(rows * config.hidden_size)) *
+         BytesOf(precision);
 }
 
 int64_t LayerInPlaceBytes(const ModelConfig& config, double share, Precision precision) {
-  const int64_t values =
-      precision == Precision::kFloat32 ? 0 : config.num_kv_heads * config.head_dim;
-  const int64_t rows = QueryWidth(config) + values;
-  return static_cast<int64_t>(share * static_cast<double>(rows * config.hidden_size)) *
-         BytesOf(precision);
+  const int64_t queries = QueryWidth(config) * config.hidden_size;
+  return static_cast<int64_t>(share * static_cast<double>(queries)) * BytesOf(precision);
 }
 
 int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision) {

@@ -34,9 +34,9 @@ int64_t FinalNormBytes(const ModelConfig& config);
 // and down weights of a subnet, float32.
 int64_t LayerGramBytes(const ModelConfig& config);
 int64_t LayerReformedBytes(const ModelConfig& config, double share);
-// The same of repaired candidates, which have new v weights too, float32; and what is made of them
-// to run a candidate: q, and v where it is rounded, in `precision`.
-int64_t LayerRepairedBytes(const ModelConfig& config, double share);
+// Of repaired candidates, which have new v weights too, in `precision`; and what is made of them to
+// run a candidate: q.
+int64_t LayerRepairedBytes(const ModelConfig& config, double share, Precision precision);
 int64_t LayerInPlaceBytes(const ModelConfig& config, double share, Precision precision);
 // What progressive reformation gives: q, k, v, gate and up too, in `precision`.
 int64_t LayerProgressiveBytes(const ModelConfig& config, double share, Precision precision);

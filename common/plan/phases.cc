@@ -27,7 +27,7 @@ std::vector<PhasePlan> CalibrationPhases(const PhasedJob& job) {
       LayerGramFlops(job.config, spec.calibration_sequences * spec.sequence_length, pace.gpu());
   const double importance = LayerImportanceFlops(job.config);
   return {{"calibration", job.layers() * layer, pace.AllLayers(pace.Model(layer))},
-          {"Gram matrices", job.layers() * gram, pace.AllLayers(pace.Wide(gram))},
+          {"Gram matrices", job.layers() * gram, pace.AllLayers(pace.Model(gram))},
           {"importance", job.layers() * importance, pace.AllLayers(pace.Algebra(importance))}};
 }
 
@@ -64,8 +64,9 @@ PhasePlan Progressive(const PhasedJob& job, const JobSpec& size) {
   // One stage after another.
   return {.name = "",
           .flops = job.layers() * layer.sum(),
-          .seconds = job.layers() * (pace.Model(layer.passes) + pace.Wide(layer.products) +
-                                     weights + pace.Algebra(layer.solves, /*matrices=*/1))};
+          .seconds =
+              job.layers() * (pace.Model(layer.passes + layer.grams) + pace.Cross(layer.crosses) +
+                              weights + pace.Algebra(layer.solves, /*matrices=*/1))};
 }
 
 PhasePlan Reformation(const PhasedJob& job) {

@@ -17,21 +17,23 @@ int64_t ProgressiveStarts(int64_t sequences, int64_t length) {
 }
 
 ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, int64_t sequences,
-                                       int64_t length, bool full) {
+                                       int64_t length, bool gpu) {
   const int64_t starts = ProgressiveStarts(sequences, length);
   const auto tokens = static_cast<double>(sequences * length + starts);
   const auto d = static_cast<double>(config.hidden_size);
-  const double triangles = full ? 2 : 1;
+  const double triangles = gpu ? 2 : 1;
   ProgressiveFlops flops;
   const auto passes = [&](int64_t count, int64_t tokens_each) {
-    return static_cast<double>(count) *
-           (LayerFlops(config, tokens_each, 1) + 2 * LayerFlops(config, tokens_each, share));
+    return static_cast<double>(count) * (LayerFlops(config, tokens_each, 1) +
+                                         (gpu ? 2 : 1) * LayerFlops(config, tokens_each, share));
   };
   flops.passes = passes(sequences, length) + passes(starts, 1);
   const auto add_module = [&](int64_t inputs, int64_t mapped_rows) {
     const double k = share * static_cast<double>(inputs);
     // Σ h hᵀ and Σ (ĥ − h) hᵀ; Σ a aᵀ and Σ a tᵀ with the target t.
-    flops.products += tokens * (triangles * d * d + 2 * d * d + triangles * k * k + 2 * k * d);
+    if (gpu) flops.passes -= tokens * 2 * k * d;
+    flops.grams += tokens * triangles * (d * d + k * k);
+    flops.crosses += tokens * 2 * (d * d + k * d);
     // W M of the rows that are mapped; gram · W for the right side and for both errors.
     flops.weights += 2 * share * static_cast<double>(mapped_rows) * d * d + 3 * 2 * k * k * d;
     flops.solves += DampedSolveFlops(d, d) + DampedSolveFlops(k, d);

@@ -11,20 +11,22 @@ namespace espalier {
 
 // Operations for one layer of a subnet, without the closed form that comes first.
 struct ProgressiveFlops {
-  double passes = 0;    // the dense layer once, the subnet's twice: in the job's precision
-  double products = 0;  // Gram matrices and cross products over the text: float32
-  double weights = 0;   // maps and errors, of weights alone: float32, on one thread of a CPU
-  double solves = 0;    // float64, on one thread of a CPU
+  double passes = 0;   // of both streams through the layer, in the job's precision
+  double grams = 0;    // over the text, in the job's precision
+  double crosses = 0;  // products of inputs with targets over the text (Pace::Cross)
+  double weights = 0;  // maps and errors, of weights alone: float32, on one thread of a CPU
+  double solves = 0;   // float64, on one thread of a CPU
 
-  double sum() const { return passes + products + weights + solves; }
+  double sum() const { return passes + grams + crosses + weights + solves; }
 };
 
 // Sequences of one token that are fitted beside the text's (SequenceStarts there).
 int64_t ProgressiveStarts(int64_t sequences, int64_t length);
 
-// `share` as in model_cost.h; `full`: both triangles of Gram matrices are computed (GPUs).
+// `share` as in model_cost.h. A GPU computes both triangles of Gram matrices, and a module of the
+// subnet up to its output linear once more where a CPU keeps what that gets.
 ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, int64_t sequences,
-                                       int64_t length, bool full);
+                                       int64_t length, bool gpu);
 
 }  // namespace espalier
 

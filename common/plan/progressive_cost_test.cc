@@ -20,7 +20,7 @@ constexpr int64_t kLength = 5;
 // So few tokens are all sequences of their own, too.
 constexpr int64_t kTokens = 2 * kSequences * kLength;
 
-TEST(ProgressiveCostTest, PassesAreOneOfTheDenseLayerAndTwoOfTheSubnets) {
+TEST(ProgressiveCostTest, PassesAreOneOfEachLayerAndOnAGpuTheSubnetsInputsOnceMore) {
   // The projections of a token and the causal attention of 5: 15 meetings.
   const auto pass = [](int64_t query, int64_t key, int64_t channels) {
     MultiplyAdds counter;
@@ -43,37 +43,45 @@ TEST(ProgressiveCostTest, PassesAreOneOfTheDenseLayerAndTwoOfTheSubnets) {
     return counter.flops();
   };
   EXPECT_DOUBLE_EQ(LayerProgressiveFlops(Tiny(), 0.5, kSequences, kLength, false).passes,
-                   pass(16, 8, 20) + 2 * pass(8, 4, 10));
+                   pass(16, 8, 20) + pass(8, 4, 10));
+  MultiplyAdds outputs;
+  outputs.Product(kTokens, 8, 6);
+  outputs.Product(kTokens, 10, 6);
+  EXPECT_DOUBLE_EQ(LayerProgressiveFlops(Tiny(), 0.5, kSequences, kLength, true).passes,
+                   pass(16, 8, 20) + 2 * pass(8, 4, 10) - outputs.flops());
 }
 
 TEST(ProgressiveCostTest, FitsLoopByLoop) {
-  for (const bool full : {false, true}) {
-    MultiplyAdds products;
+  for (const bool gpu : {false, true}) {
+    MultiplyAdds grams;
+    MultiplyAdds crosses;
     MultiplyAdds weights;
     MultiplyAdds solves;
     const auto gram = [&](int64_t n) {
-      full ? products.Product(n, kTokens, n) : products.Triangle(n, kTokens);
+      gpu ? grams.Product(n, kTokens, n) : grams.Triangle(n, kTokens);
     };
     // Kept inputs of o and down, and the rows whose inputs are mapped.
     for (const auto& [inner, mapped] : {std::pair(8, 8 + 4 + 4), std::pair(10, 10 + 10)}) {
-      gram(6);                          // Σ h hᵀ
-      products.Product(6, kTokens, 6);  // Σ h (ĥ − h)ᵀ
-      solves.FactoriseSymmetric(6);     // M
+      gram(6);                         // Σ h hᵀ
+      crosses.Product(6, kTokens, 6);  // Σ h (ĥ − h)ᵀ
+      solves.FactoriseSymmetric(6);    // M
       solves.Substitute(6, 6);
-      weights.Product(mapped, 6, 6);        // W M
-      gram(inner);                          // Σ a aᵀ
-      products.Product(inner, kTokens, 6);  // Σ a tᵀ
-      weights.Product(inner, inner, 6);     // the error before
-      weights.Product(inner, inner, 6);     // what is left for the change to explain
+      weights.Product(mapped, 6, 6);       // W M
+      gram(inner);                         // Σ a aᵀ
+      crosses.Product(inner, kTokens, 6);  // Σ a tᵀ
+      weights.Product(inner, inner, 6);    // the error before
+      weights.Product(inner, inner, 6);    // what is left for the change to explain
       solves.FactoriseSymmetric(inner);
       solves.Substitute(inner, 6);
       weights.Product(inner, inner, 6);  // the error after
     }
-    const ProgressiveFlops flops = LayerProgressiveFlops(Tiny(), 0.5, kSequences, kLength, full);
-    EXPECT_DOUBLE_EQ(flops.products, products.flops());
+    const ProgressiveFlops flops = LayerProgressiveFlops(Tiny(), 0.5, kSequences, kLength, gpu);
+    EXPECT_DOUBLE_EQ(flops.grams, grams.flops());
+    EXPECT_DOUBLE_EQ(flops.crosses, crosses.flops());
     EXPECT_DOUBLE_EQ(flops.weights, weights.flops());
     EXPECT_NEAR(flops.solves, solves.flops(), 1e-9 * solves.flops());
-    EXPECT_DOUBLE_EQ(flops.sum(), flops.passes + flops.products + flops.weights + flops.solves);
+    EXPECT_DOUBLE_EQ(flops.sum(),
+                     flops.passes + flops.grams + flops.crosses + flops.weights + flops.solves);
   }
 }
 

@@ -154,7 +154,7 @@ std::vector<int64_t> MlpCutSizes(const ModelConfig& config, const CutSteps& step
   return sizes;
 }
 
-int64_t LayerCutBytes(const ModelConfig& config, const CutSteps& steps) {
+int64_t LayerCutBytes(const ModelConfig& config, const CutSteps& steps, Precision precision) {
   const auto sum = [](const std::vector<int64_t>& sizes) {
     return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
   };
@@ -162,7 +162,7 @@ int64_t LayerCutBytes(const ModelConfig& config, const CutSteps& steps) {
   const int64_t of_pair = 2 * config.queries_per_group() + 2;
   const int64_t inputs =
       sum(AttentionCutSizes(config, steps)) * of_pair + sum(MlpCutSizes(config, steps));
-  return inputs * config.hidden_size * 4;
+  return inputs * config.hidden_size * BytesOf(precision);
 }
 
 }  // namespace espalier

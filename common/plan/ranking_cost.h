@@ -34,9 +34,9 @@ RankingFlops LayerRankingFlops(const ModelConfig& config, const CutSteps& steps,
 std::vector<int64_t> AttentionCutSizes(const ModelConfig& config, const CutSteps& steps);
 std::vector<int64_t> MlpCutSizes(const ModelConfig& config, const CutSteps& steps);
 
-// The repaired weights of every cut of a layer's modules once, float32: what the engine's repair
-// cache can hold at most.
-int64_t LayerCutBytes(const ModelConfig& config, const CutSteps& steps);
+// The repaired weights of every cut of a layer's modules once: what the engine's repair cache can
+// hold at most.
+int64_t LayerCutBytes(const ModelConfig& config, const CutSteps& steps, Precision precision);
 
 }  // namespace espalier
 

@@ -144,8 +144,8 @@ TEST(RankingCostTest, SizesOfCuts) {
   EXPECT_THAT(AttentionCutSizes(Tiny(), kSteps), ElementsAre(1, 2, 2, 3, 4));
   EXPECT_THAT(AttentionCutSizes(Tiny(), {.channels = 12, .pairs = 2}), ElementsAre(2, 3, 4));
   EXPECT_THAT(MlpCutSizes(Tiny(), kSteps), ElementsAre(12, 24, 36));
-  // A pair is four inputs of o and two rows of v; float32.
-  EXPECT_EQ(LayerCutBytes(Tiny(), kSteps), 4 * 6 * (6 * 12 + 72));
+  // A pair is four inputs of o and two rows of v.
+  EXPECT_EQ(LayerCutBytes(Tiny(), kSteps, Precision::kFloat32), 4 * 6 * (6 * 12 + 72));
 }
 
 TEST(RankingCostTest, OfManyGroupsEightNumbersAreThinned) {

@@ -42,18 +42,24 @@ Widths WidthsOf(const ModelConfig& config) {
           query + 2 * config.num_kv_heads * config.head_dim};
 }
 
-int64_t CpuActivations(const ModelConfig& config, int64_t length, int threads, bool observed) {
+int64_t CpuActivations(const ModelConfig& config, Precision precision, int64_t length, int threads,
+                       bool observed) {
   const auto [d, f, query, qkv] = WidthsOf(config);
   const int64_t group = WholeSequences(kRowsAtOnce, length);
   const int64_t residual = WholeSequences(kRowsPerBatch, length) * d;
   const int64_t attention = group * (qkv + query) + length * config.head_dim;
-  const int64_t inputs = observed ? group * (2 * d + query + f) : 0;
+  // A Gram matrix of bfloat16 inputs is made from two copies of them; where the processor does not
+  // multiply in bfloat16, they are float32.
+  const int64_t inputs_in = 2 * d + query + f;
+  const int64_t with_copies =
+      precision == Precision::kBFloat16 ? 2 * (inputs_in + 2 * std::max(query, f)) : 0;
+  const int64_t inputs = observed ? group * std::max(kFloat * inputs_in, with_copies) : 0;
   const int64_t tile = kTileRows * (d + std::max(qkv, f + 2 * kTileRows)) + d;
   const int64_t chunks = config.vocab_size / kVocabularyChunk + 1;
   const int64_t loss = kRowsAtOnce * (d + 2 * chunks + 2);
   const int64_t loss_tile = kTileRows * kVocabularyChunk + d + kVocabularyChunk * d;
-  return WithPadding((residual + attention + inputs + loss + threads * (tile + loss_tile)) *
-                     kFloat);
+  return WithPadding((residual + attention + loss + threads * (tile + loss_tile)) * kFloat +
+                     inputs);
 }
 
 // The largest sum of tensors that are alive together in TensorBackend: in the MLP, SiLU(gate), up
@@ -63,7 +69,7 @@ int64_t GpuActivations(const ModelConfig& config, Precision precision, int64_t l
   const int64_t size = BytesOf(precision);
   const int64_t rows = WholeSequences(kRowsPerBatch, length);
   const int64_t always = d * (3 * kFloat + size);  // x, its norms, the rounded input
-  const int64_t mlp = f * (4 * kFloat + size) + query * kFloat;
+  const int64_t mlp = f * (4 * kFloat + size) + query * size;
   const int64_t attention = 2 * qkv * (kFloat + size) + query * (kFloat + 2 * size);
   const int64_t logits = kVocabularyChunk * config.vocab_size * (2 * kFloat + size);
   return WithPadding(rows * (always + std::max(mlp, attention)) + logits);
@@ -102,7 +108,13 @@ int64_t ActivationBytes(const ModelConfig& config, Precision precision, const De
                         int64_t length, bool observed) {
   // The tensor path makes the observed inputs whether anyone looks or not.
   return device.gpu ? GpuActivations(config, precision, length)
-                    : CpuActivations(config, length, device.threads, observed);
+                    : CpuActivations(config, precision, length, device.threads, observed);
+}
+
+int64_t GramWorkspace(const ModelConfig& config, Precision precision, const DeviceSpec& device) {
+  if (!device.gpu || precision == Precision::kFloat32) return 0;
+  const int64_t n = std::max(config.intermediate_size, QueryWidth(config));
+  return kFloat * n * n;
 }
 
 int64_t ImportanceWorkspace(const ModelConfig& config, const DeviceSpec& device) {
@@ -181,22 +193,37 @@ int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec) {
   return 2 * (tokens + starts) * config.hidden_size * kFloat;
 }
 
-int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobSpec& spec) {
+int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobSpec& spec,
+                             const DeviceSpec& device) {
   const auto d = static_cast<double>(config.hidden_size);
+  const double k =
+      share * static_cast<double>(std::max(QueryWidth(config), config.intermediate_size));
   const int64_t tokens = spec.calibration_sequences * spec.sequence_length;
   const auto batch =
       static_cast<double>(std::min(tokens, WholeSequences(kRowsPerBatch, spec.sequence_length)));
+  const bool narrow = spec.precision == Precision::kBFloat16;
   // As float64 the matrix, damped, its factor; then the factor, a copy, the right side, a solution.
   const auto solving = [d](double n) {
     return std::max(3 * kDouble * n * n, 2 * kDouble * n * (n + d) + kFloat * n * d);
   };
-  const double k =
-      share * static_cast<double>(std::max(QueryWidth(config), config.intermediate_size));
-  // Two Gram matrices and the change; the kept rows of gate or up before and after the map.
-  const double mapping = kFloat * (3 * d * d + 3 * k * d);
-  const double fitting = kFloat * (k * k + 4 * k * d);
-  return static_cast<int64_t>(2 * kFloat * batch * d + std::max(mapping, fitting) +
-                              std::max(solving(d), solving(k)));
+  // The normalised rows of both streams; in bfloat16 also their difference, and its halves or
+  // widened rows. Two Gram matrices and the change; the kept rows of gate or up before and after.
+  const double mapping = std::max((narrow ? 4 : 2) * kFloat * batch * d, solving(d)) +
+                         kFloat * (3 * d * d + 3 * k * d);
+  // What a CPU keeps of a module until its output weights are known; the target and its squares, or
+  // on a GPU its halves.
+  const auto fitted = static_cast<double>(
+      tokens + ProgressiveStarts(spec.calibration_sequences, spec.sequence_length));
+  const double inner = device.gpu ? 0 : fitted * k * static_cast<double>(BytesOf(spec.precision));
+  const double target = (narrow && device.gpu ? 3 : 2) * kFloat * batch * d;
+  const double fitting = inner + std::max(target, solving(k)) + kFloat * (k * k + 4 * k * d);
+  // For products in bfloat16: on a CPU two copies of some rows, or these widened; elsewhere the
+  // product, before it is added.
+  const auto group =
+      static_cast<double>(std::min(tokens, WholeSequences(kRowsAtOnce, spec.sequence_length)));
+  const double widest = std::max(k, d);
+  const double products = !narrow ? 0 : widest * (device.gpu ? widest : 2 * group);
+  return static_cast<int64_t>(std::max(mapping, fitting) + kFloat * products);
 }
 
 }  // namespace espalier

@@ -20,6 +20,9 @@ int64_t ScratchBytes(const ModelConfig& config, Precision precision);
 int64_t ActivationBytes(const ModelConfig& config, Precision precision, const DeviceSpec& device,
                         int64_t length, bool observed);
 
+// Summing a Gram matrix in bfloat16 on a GPU: what a batch adds to it.
+int64_t GramWorkspace(const ModelConfig& config, Precision precision, const DeviceSpec& device);
+
 // Of unit scores and of reformation, for as many matrices at once as a CPU has threads.
 int64_t ImportanceWorkspace(const ModelConfig& config, const DeviceSpec& device);
 int64_t ReformationWorkspace(const ModelConfig& config, double share, const ReformationSpec& spec,
@@ -40,7 +43,8 @@ int64_t PredictionWorkspace(const ModelConfig& config, const DeviceSpec& device)
 // Progressive reformation: the residual streams of the calibration text, dense and reformed, and
 // what is held beside them and a layer's activations.
 int64_t StreamBytes(const ModelConfig& config, const JobSpec& spec);
-int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobSpec& spec);
+int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobSpec& spec,
+                             const DeviceSpec& device);
 
 }  // namespace espalier
 

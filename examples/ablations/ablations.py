@@ -71,7 +71,7 @@ def fitness(args):
 
 
 def budget(args):
-    for thousands in [50, 100, 200, 400, 800, 1600]:
+    for thousands in args.budgets:
         limit = {"budget_tokens": thousands * 1000}
         yield Run("espalier", thousands, limit | {"allocation": {"generations": 1000}})
         yield Run("paper", thousands, limit | {"method": "paper"})
@@ -87,6 +87,10 @@ ABLATIONS = {
     "fitness": (fitness, "share of parameters kept"),
     "budget": (budget, "thousand candidate tokens"),
 }
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
 
 
 def merged(base, changes):
@@ -201,6 +205,8 @@ def main():
     parser.add_argument("--calibration-sequences", type=int, default=128)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--ratio", type=float, default=0.7, help="where the ablation has no other")
+    parser.add_argument("--budgets", type=numbers, default=[50, 100, 200, 400, 800, 1600],
+                        help="of the ablation of that name: thousands of tokens, e.g. 200,2000")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--espalier", default=str(ROOT / "build/release/bin/espalier"))
     args = parser.parse_args()

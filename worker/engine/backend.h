@@ -50,7 +50,8 @@ struct LayerSelection {
 LayerSelection SelectLayer(const LayerMask& mask, const LayerMask& resident,
                            const ModelConfig& config);
 
-// Inputs of a layer's linears over some rows of tokens, float32 on the backend's device.
+// Inputs of a layer's linears over some rows of tokens, on the backend's device and just as the
+// products get them: float32, or bfloat16 where a model of that type is computed in it.
 struct LayerInputs {
   at::Tensor qkv;      // [n, d], normalised
   at::Tensor o;        // [n, query rows]
@@ -88,6 +89,14 @@ class Backend {
                         int64_t sequences, int64_t length, at::Tensor* x,
                         const LayerObserver& observer) = 0;
 
+  // RunLayer in two halves, for a selection with one module: what its output linear (o or down)
+  // gets, [count · T, k] in the type of LayerInputs; and x += output(inner).
+  virtual at::Tensor Inner(const ResidentModel& model, int64_t layer,
+                           const LayerSelection& selection, int64_t sequences, int64_t length,
+                           const at::Tensor& x) = 0;
+  virtual void AddOutput(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
+                         const at::Tensor& inner, at::Tensor* x) = 0;
+
   // Of each sequence's tokens 1 … T − 1, after a final norm with these weights ([d] float32) and
   // the head; never holds a [rows, V] tensor. `dense` (may be null) has the dense model's
   // predictions of the same rows.
@@ -100,12 +109,14 @@ class Backend {
   // a thread.
   virtual DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) = 0;
 
-  // gram += inputᵀ · input for input [n, k] and gram [k, k] (float32). Only the blocks on and above
-  // the diagonal need be right until FinishGram.
+  // gram += inputᵀ · input for input [n, k], float32 or bfloat16, and gram [k, k] float32. Products
+  // of bfloat16 are exact, sums float32: it costs less and loses nothing. Only the blocks on and
+  // above the diagonal need be right until FinishGram.
   virtual void AccumulateGram(const at::Tensor& input, at::Tensor* gram) = 0;
   // Completes the part below the diagonal by symmetry.
   virtual void FinishGram(at::Tensor* gram) = 0;
-  // product += leftᵀ · right for left [n, k] and right [n, m], float32.
+  // product += leftᵀ · right for left [n, k], float32 or bfloat16, right [n, m] and product [k, m]
+  // float32.
   virtual void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
                                  at::Tensor* product) = 0;
 

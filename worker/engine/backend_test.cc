@@ -116,31 +116,89 @@ TEST(DivergenceTest, IsTheSumOverTheVocabulary) {
   }
 }
 
-TEST(ProductTest, AccumulatesOverCalls) {
+// Half of each layer's pairs and channels; sequences that fill neither a tile nor a group of them.
+TEST(HalvesTest, InnerAndOutputAreAWholeModule) {
   const c10::InferenceMode no_autograd;
+  constexpr int64_t kLength = 77;
+  constexpr int64_t kCount = 60;
+  const ModelConfig config = TestConfig(6, 2, false);
+  const auto folder = OpenModelFolder(WriteTestModel(config, 25, "halves"));
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  const Subnet subnet = RandomTestSubnet(config, 0.5, false, 3);
+  const TokenSequences tokens = RandomTokens(config, kCount, kLength, 8);
   ThreadPool pool(2);
-  const std::unique_ptr<Backend> backend = MakeCpuBackend(&pool);
-  const at::Tensor left = at::randn({70, 300}, at::kFloat);
-  const at::Tensor right = at::randn({70, 530}, at::kFloat);
-  at::Tensor product = at::zeros({300, 530}, at::kFloat);
-  backend->AccumulateProduct(left.narrow(0, 0, 33), right.narrow(0, 0, 33), &product);
-  backend->AccumulateProduct(left.narrow(0, 33, 37), right.narrow(0, 33, 37), &product);
-  EXPECT_LT(Distance(product, left.t().mm(right)), 1e-5);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    auto model = LoadResidentModel(*folder, WholeModel(folder->config), type, at::kCPU);
+    ASSERT_TRUE(model.ok()) << model.status();
+    model->layers[1].o_bias = at::randn({config.hidden_size});
+    for (const bool fused : {true, false}) {
+      const std::unique_ptr<Backend> backend = fused ? MakeCpuBackend(&pool) : MakeTensorBackend();
+      for (const bool mlp : {false, true}) {
+        LayerMask mask = subnet.layers[1];
+        if (mlp) {
+          mask.attention.assign(config.num_kv_heads, Bitmask(config.pairs()));
+        } else {
+          mask.mlp = Bitmask(config.intermediate_size);
+        }
+        const LayerSelection selection = SelectLayer(mask, model->subnet.layers[1], config);
+        const at::Tensor before = backend->Embed(*model, tokens.tokens.data(), kCount * kLength);
+        at::Tensor whole = before.clone();
+        backend->RunLayer(*model, 1, selection, kCount, kLength, &whole, {});
+        at::Tensor halves = before.clone();
+        const at::Tensor inner = backend->Inner(*model, 1, selection, kCount, kLength, halves);
+        ASSERT_TRUE(at::equal(halves, before));
+        const int64_t first = 13 * kLength;  // the output of any rows
+        for (const auto& [row, count] :
+             {std::pair(int64_t{0}, first), std::pair(first, kCount * kLength - first)}) {
+          at::Tensor rows = halves.narrow(0, row, count);
+          backend->AddOutput(*model, 1, selection, inner.narrow(0, row, count), &rows);
+        }
+        EXPECT_LT(Distance(halves, whole), 1e-6) << type << fused << mlp;
+        EXPECT_GT(Distance(halves, before), 0.01) << type << fused << mlp;
+      }
+    }
+  }
 }
 
-TEST(GramTest, AccumulatesOverCallsAndIsSymmetric) {
-  const c10::InferenceMode no_autograd;
-  ThreadPool pool(2);
-  const std::unique_ptr<Backend> backend = MakeCpuBackend(&pool);
-  const at::Tensor x = at::randn({90, 600}, at::kFloat);
-  at::Tensor gram = at::zeros({600, 600}, at::kFloat);
-  backend->AccumulateGram(x.narrow(0, 0, 50), &gram);
-  backend->AccumulateGram(x.narrow(0, 50, 40), &gram);
-  backend->FinishGram(&gram);
-  const at::Tensor wide = x.to(at::kDouble);
-  EXPECT_LT(Distance(gram.to(at::kDouble), at::mm(wide.t(), wide)), 1e-6);
-  EXPECT_TRUE(at::equal(gram, gram.t()));
+// Sums over tokens, of either backend and for inputs of either type.
+class SumsTest : public ::testing::TestWithParam<std::tuple<bool, at::ScalarType>> {
+ protected:
+  SumsTest()
+      : backend_(std::get<0>(GetParam()) ? MakeCpuBackend(&pool_) : MakeTensorBackend()),
+        type_(std::get<1>(GetParam())) {}
+
+  const c10::InferenceMode no_autograd_;
+  ThreadPool pool_{2};
+  std::unique_ptr<Backend> backend_;
+  at::ScalarType type_;
+};
+
+TEST_P(SumsTest, ProductsAccumulateOverCalls) {
+  const at::Tensor left = at::randn({70, 300}, at::kFloat).to(type_);
+  const at::Tensor right = at::randn({70, 530}, at::kFloat);
+  at::Tensor product = at::zeros({300, 530}, at::kFloat);
+  backend_->AccumulateProduct(left.narrow(0, 0, 33), right.narrow(0, 0, 33), &product);
+  backend_->AccumulateProduct(left.narrow(0, 33, 37), right.narrow(0, 33, 37), &product);
+  EXPECT_LT(Distance(product, left.to(at::kFloat).t().mm(right)), 1e-5);
 }
+
+TEST_P(SumsTest, GramMatricesAccumulateOverCallsAndAreSymmetric) {
+  // More rows than are packed at a time, and widths that fill no block, tile or pair of rows.
+  for (const auto& [rows, width] : {std::pair(4133, 75), std::pair(91, 601), std::pair(7, 128)}) {
+    const at::Tensor x = at::randn({rows, width}, at::kFloat).to(type_);
+    at::Tensor gram = at::zeros({width, width}, at::kFloat);
+    backend_->AccumulateGram(x.narrow(0, 0, 5), &gram);
+    backend_->AccumulateGram(x.narrow(0, 5, rows - 5), &gram);
+    backend_->FinishGram(&gram);
+    const at::Tensor wide = x.to(at::kDouble);
+    EXPECT_LT(Distance(gram.to(at::kDouble), at::mm(wide.t(), wide)), 2e-6) << rows;
+    EXPECT_LT(Distance(gram, gram.t()), 1e-6) << rows;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, SumsTest,
+                         ::testing::Combine(::testing::Bool(),
+                                            ::testing::Values(at::kFloat, at::kBFloat16)));
 
 }  // namespace
 }  // namespace espalier

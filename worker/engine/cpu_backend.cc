@@ -13,6 +13,7 @@
 
 #include "worker/engine/backend.h"
 #include "worker/engine/cpu_attention.h"
+#include "worker/engine/cpu_bfloat16_gram.h"
 #include "worker/engine/cpu_kernels.h"
 #include "worker/engine/cpu_loss.h"
 #include "worker/engine/packed_matrix.h"
@@ -20,7 +21,7 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kTileRows = 128;
+constexpr int64_t kTileRows = PackedMatrix::kMostRows;
 constexpr int64_t kRowsAtOnce = 4096;  // of tokens, between two passes; whole sequences
 constexpr int64_t kGramTile = 256;
 
@@ -67,12 +68,17 @@ class CpuBackend : public Backend {
       : kernels_(BestCpuKernels()),
         pool_(pool),
         attention_(&kernels_, pool),
-        loss_(&kernels_, pool) {}
+        loss_(&kernels_, pool),
+        bfloat16_gram_(&kernels_, pool) {}
 
   at::Tensor Embed(const ResidentModel& model, const int32_t* tokens, int64_t rows) override;
   void RunLayer(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
                 int64_t sequences, int64_t length, at::Tensor* x,
                 const LayerObserver& observer) override;
+  at::Tensor Inner(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
+                   int64_t sequences, int64_t length, const at::Tensor& x) override;
+  void AddOutput(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
+                 const at::Tensor& inner, at::Tensor* x) override;
   std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
                                const at::Tensor& x, const int32_t* tokens, int64_t sequences,
                                int64_t length, const DenseRows* dense) override;
@@ -95,29 +101,45 @@ class CpuBackend : public Backend {
     int64_t attention_stride = 0;  // of the attention's output
     float* x = nullptr;            // first row of the group of sequences
     LayerInputs inputs;            // defined when observed
+    bool outputs = true;           // o and down are computed too
   };
 
   ComputeType TypeFor(const ResidentModel& model) const;
   const RotaryTable& Rotary(const ModelConfig& config, int64_t length);
-  void Pack(const ResidentModel& model, const ResidentLayer& layer,
-            const LayerSelection& selection);
+  // Of q, k, v, gate and up; of o and down.
+  void PackInputs(const ResidentModel& model, const ResidentLayer& layer,
+                  const LayerSelection& selection);
+  void PackOutputs(const ResidentModel& model, const ResidentLayer& layer,
+                   const LayerSelection& selection);
+  static std::vector<const void*> Rows(const at::Tensor& replacement, const at::Tensor& resident,
+                                       const std::vector<int64_t>& rows);
+  at::ScalarType InputType() const {
+    return type_ == ComputeType::kFloat32 ? at::kFloat : at::kBFloat16;
+  }
+  Pass Begin(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
+             int64_t length);
+  template <typename Body>
+  void ForGroups(int64_t sequences, int64_t length, Body body);
   void RunGroup(const ResidentModel& model, Pass* pass, int64_t sequences,
                 const LayerObserver& observer);
   void ProjectTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
-  void OutputTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
+  void OutputTile(const Pass& pass, int64_t row0, int64_t rows);
   void MlpTile(const Pass& pass, int64_t row0, int64_t rows, int thread);
   void Normalise(const Pass& pass, const at::Tensor& weight, int64_t row0, int64_t rows, char* out,
                  float* row_scratch) const;
-  void AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows, float* x,
-                  int64_t d, float* block) const;
+  static void AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows,
+                         float* x, int64_t d);
   static void AddBias(const at::Tensor& replacement, const at::Tensor& resident, int64_t rows,
                       int64_t d, float* x);
   void Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
                int64_t lda) const;
+  at::Tensor Widened(const at::Tensor& matrix);
+  void AddFloatProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* product);
   void NoteMemory(const at::Tensor& x, const LayerInputs& inputs);
 
   const CpuKernels& kernels_;
   ThreadPool* pool_;
+  const ComputeType best_ = BestTypeForBFloat16();
   ComputeType type_ = ComputeType::kFloat32;
   PackedMatrix qkv_;
   PackedMatrix o_;
@@ -125,6 +147,7 @@ class CpuBackend : public Backend {
   PackedMatrix down_;
   CpuAttention attention_;
   CpuLoss loss_;
+  CpuBFloat16Gram bfloat16_gram_;
   Buffer attention_out_;
   std::vector<Buffer> tile_scratch_;
   RotaryTable rotary_;
@@ -134,8 +157,7 @@ class CpuBackend : public Backend {
 };
 
 ComputeType CpuBackend::TypeFor(const ResidentModel& model) const {
-  static const ComputeType best = BestTypeForBFloat16();
-  return model.type == at::kBFloat16 ? best : ComputeType::kFloat32;
+  return model.type == at::kBFloat16 ? best_ : ComputeType::kFloat32;
 }
 
 const RotaryTable& CpuBackend::Rotary(const ModelConfig& config, int64_t length) {
@@ -165,31 +187,28 @@ at::Tensor CpuBackend::Embed(const ResidentModel& model, const int32_t* tokens, 
   return x;
 }
 
-void CpuBackend::Pack(const ResidentModel& model, const ResidentLayer& layer,
-                      const LayerSelection& selection) {
+// The rows of a replacement, or the selected ones of the resident matrix.
+std::vector<const void*> CpuBackend::Rows(const at::Tensor& replacement, const at::Tensor& resident,
+                                          const std::vector<int64_t>& rows) {
+  return replacement.defined() ? AllRowPointers(replacement) : RowPointers(resident, rows);
+}
+
+void CpuBackend::PackInputs(const ResidentModel& model, const ResidentLayer& layer,
+                            const LayerSelection& selection) {
   const int64_t d = model.config.hidden_size;
   const LayerWeights& weights = selection.weights;
-  const auto type_of = [&](const at::Tensor& replacement) {
-    return replacement.defined() ? replacement.scalar_type() : model.type;
-  };
-  const auto pointers = [&](const at::Tensor& replacement, const at::Tensor& resident,
-                            const std::vector<int64_t>& rows) {
-    return replacement.defined() ? AllRowPointers(replacement) : RowPointers(resident, rows);
-  };
   if (selection.has_attention()) {
-    std::vector<const void*> rows = pointers(weights.q, layer.q, selection.query_rows);
+    std::vector<const void*> rows = Rows(weights.q, layer.q, selection.query_rows);
     for (const auto& [replacement, resident] :
          {std::pair(&weights.k, &layer.k), std::pair(&weights.v, &layer.v)}) {
-      const std::vector<const void*> more = pointers(*replacement, *resident, selection.key_rows);
+      const std::vector<const void*> more = Rows(*replacement, *resident, selection.key_rows);
       rows.insert(rows.end(), more.begin(), more.end());
     }
-    qkv_.PackRows(rows, type_of(weights.q), d, type_, kernels_, pool_);
-    o_.PackColumns(pointers(weights.o_transposed, layer.o_transposed, selection.query_rows),
-                   type_of(weights.o_transposed), d, type_, kernels_, pool_);
+    qkv_.PackRows(rows, model.type, d, type_, kernels_, pool_);
   }
   if (selection.has_mlp()) {
-    const std::vector<const void*> gate = pointers(weights.gate, layer.gate, selection.channels);
-    const std::vector<const void*> up = pointers(weights.up, layer.up, selection.channels);
+    const std::vector<const void*> gate = Rows(weights.gate, layer.gate, selection.channels);
+    const std::vector<const void*> up = Rows(weights.up, layer.up, selection.channels);
     const auto width = static_cast<int64_t>(gate.size());
     constexpr int64_t kBlock = PackedMatrix::kColumns;
     std::vector<const void*> rows(2 * RoundUp(width, kBlock), nullptr);
@@ -198,9 +217,47 @@ void CpuBackend::Pack(const ResidentModel& model, const ResidentLayer& layer,
       rows[place] = gate[i];
       rows[place + kBlock] = up[i];
     }
-    gate_up_.PackRows(rows, type_of(weights.gate), d, type_, kernels_, pool_);
-    down_.PackColumns(pointers(weights.down_transposed, layer.down_transposed, selection.channels),
-                      type_of(weights.down_transposed), d, type_, kernels_, pool_);
+    gate_up_.PackRows(rows, model.type, d, type_, kernels_, pool_);
+  }
+}
+
+void CpuBackend::PackOutputs(const ResidentModel& model, const ResidentLayer& layer,
+                             const LayerSelection& selection) {
+  const auto pack = [&](const at::Tensor& replacement, const at::Tensor& resident,
+                        const std::vector<int64_t>& rows, PackedMatrix* packed) {
+    packed->PackColumns(Rows(replacement, resident, rows),
+                        replacement.defined() ? replacement.scalar_type() : model.type,
+                        model.config.hidden_size, type_, kernels_, pool_);
+  };
+  const LayerWeights& weights = selection.weights;
+  if (selection.has_attention()) {
+    pack(weights.o_transposed, layer.o_transposed, selection.query_rows, &o_);
+  }
+  if (selection.has_mlp()) {
+    pack(weights.down_transposed, layer.down_transposed, selection.channels, &down_);
+  }
+}
+
+CpuBackend::Pass CpuBackend::Begin(const ResidentModel& model, int64_t layer,
+                                   const LayerSelection& selection, int64_t length) {
+  type_ = TypeFor(model);
+  tile_scratch_.resize(pool_->threads());
+  Pass pass;
+  pass.layer = &model.layers[layer];
+  pass.selection = &selection;
+  pass.eps = static_cast<float>(model.config.rms_norm_eps);
+  pass.d = model.config.hidden_size;
+  pass.length = length;
+  return pass;
+}
+
+// body(first, count) for the sequences that are between two passes at a time.
+template <typename Body>
+void CpuBackend::ForGroups(int64_t sequences, int64_t length, Body body) {
+  const int64_t at_once =
+      std::max<int64_t>(1, kRowsAtOnce / RoundUp(length, CpuAttention::kPaddedTo));
+  for (int64_t first = 0; first < sequences; first += at_once) {
+    body(first, std::min(at_once, sequences - first));
   }
 }
 
@@ -208,24 +265,60 @@ void CpuBackend::RunLayer(const ResidentModel& model, int64_t layer,
                           const LayerSelection& selection, int64_t sequences, int64_t length,
                           at::Tensor* x, const LayerObserver& observer) {
   if (!selection.has_attention() && !selection.has_mlp()) return;
-  type_ = TypeFor(model);
-  tile_scratch_.resize(pool_->threads());
-  Pack(model, model.layers[layer], selection);
-
-  Pass pass;
-  pass.layer = &model.layers[layer];
-  pass.selection = &selection;
-  pass.eps = static_cast<float>(model.config.rms_norm_eps);
-  pass.d = model.config.hidden_size;
-  pass.length = length;
-  const int64_t at_once =
-      std::max<int64_t>(1, kRowsAtOnce / RoundUp(length, CpuAttention::kPaddedTo));
-  for (int64_t first = 0; first < sequences; first += at_once) {
-    const int64_t count = std::min(at_once, sequences - first);
+  Pass pass = Begin(model, layer, selection, length);
+  PackInputs(model, *pass.layer, selection);
+  PackOutputs(model, *pass.layer, selection);
+  ForGroups(sequences, length, [&](int64_t first, int64_t count) {
     pass.x = x->data_ptr<float>() + first * length * pass.d;
     RunGroup(model, &pass, count, observer);
-  }
+  });
   NoteMemory(*x, pass.inputs);
+}
+
+at::Tensor CpuBackend::Inner(const ResidentModel& model, int64_t layer,
+                             const LayerSelection& selection, int64_t sequences, int64_t length,
+                             const at::Tensor& x) {
+  Pass pass = Begin(model, layer, selection, length);
+  pass.outputs = false;
+  PackInputs(model, *pass.layer, selection);
+  const auto width = std::ssize(selection.has_mlp() ? selection.channels : selection.query_rows);
+  at::Tensor inner = at::empty({x.size(0), width}, InputType());
+  ForGroups(sequences, length, [&](int64_t first, int64_t count) {
+    pass.x = x.data_ptr<float>() + first * length * pass.d;
+    (selection.has_mlp() ? pass.inputs.down : pass.inputs.o) =
+        inner.narrow(0, first * length, count * length);
+    RunGroup(model, &pass, count, {});
+  });
+  NoteMemory(x, LayerInputs());
+  return inner;
+}
+
+void CpuBackend::AddOutput(const ResidentModel& model, int64_t layer,
+                           const LayerSelection& selection, const at::Tensor& inner,
+                           at::Tensor* x) {
+  const Pass pass = Begin(model, layer, selection, /*length=*/1);
+  PackOutputs(model, *pass.layer, selection);
+  const bool mlp = selection.has_mlp();
+  const PackedMatrix& matrix = mlp ? down_ : o_;
+  const int64_t rows = inner.size(0);
+  const int64_t row_bytes = inner.size(1) * ComputeSize(type_);
+  const int64_t stride = matrix.padded_k();
+  pool_->ParallelFor((rows + kTileRows - 1) / kTileRows, [&](int64_t tile, int thread) {
+    const int64_t row0 = tile * kTileRows;
+    const int64_t count = std::min(kTileRows, rows - row0);
+    char* padded = tile_scratch_[thread].Ensure(kTileRows * stride * ComputeSize(type_));
+    for (int64_t i = 0; i < count; ++i) {
+      char* row = padded + i * stride * ComputeSize(type_);
+      std::memcpy(row, static_cast<const char*>(inner.data_ptr()) + (row0 + i) * row_bytes,
+                  row_bytes);
+      std::memset(row + row_bytes, 0, stride * ComputeSize(type_) - row_bytes);
+    }
+    float* out = x->data_ptr<float>() + row0 * pass.d;
+    AddProduct(matrix, padded, stride, count, out, pass.d);
+    AddBias(mlp ? selection.weights.down_bias : selection.weights.o_bias,
+            mlp ? pass.layer->down_bias : pass.layer->o_bias, count, pass.d, out);
+  });
+  NoteMemory(*x, LayerInputs());
 }
 
 void CpuBackend::RunGroup(const ResidentModel& model, Pass* pass, int64_t sequences,
@@ -234,7 +327,7 @@ void CpuBackend::RunGroup(const ResidentModel& model, Pass* pass, int64_t sequen
   const int64_t rows = sequences * pass->length;
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   if (observer) {
-    const auto make = [rows](int64_t columns) { return at::empty({rows, columns}, at::kFloat); };
+    const auto make = [&](int64_t columns) { return at::empty({rows, columns}, InputType()); };
     pass->inputs = LayerInputs();
     if (selection.has_attention()) {
       pass->inputs.qkv = make(pass->d);
@@ -256,12 +349,12 @@ void CpuBackend::RunGroup(const ResidentModel& model, Pass* pass, int64_t sequen
                      pass->length);
     for_tiles(
         [&](int64_t row0, int64_t count, int thread) { ProjectTile(*pass, row0, count, thread); });
-    pass->attention_stride = o_.padded_k();
+    pass->attention_stride = PackedMatrix::PaddedK(std::ssize(selection.query_rows));
     char* out = attention_out_.Ensure(rows * pass->attention_stride * ComputeSize(type_));
     attention_.Run(type_, out, pass->attention_stride);
   }
   for_tiles([&](int64_t row0, int64_t count, int thread) {
-    if (selection.has_attention()) OutputTile(*pass, row0, count, thread);
+    if (selection.has_attention()) OutputTile(*pass, row0, count);
     if (selection.has_mlp()) MlpTile(*pass, row0, count, thread);
   });
   if (observer) observer(pass->inputs);
@@ -289,16 +382,11 @@ void CpuBackend::Normalise(const Pass& pass, const at::Tensor& weight, int64_t r
 void CpuBackend::Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
                          int64_t lda) const {
   if (!target.defined()) return;
-  const int64_t columns = target.size(1);
-  float* out = target.data_ptr<float>() + row0 * columns;
-  for (int64_t i = 0; i < rows; ++i) {
-    if (type_ == ComputeType::kFloat32) {
-      std::memcpy(out + i * columns, a + i * lda * 4, columns * 4);
-    } else {
-      kernels_.from_bfloat16(reinterpret_cast<const BFloat16Bits*>(a) + i * lda, columns,
-                             out + i * columns);
-    }
-  }
+  const int64_t size = ComputeSize(type_);
+  const int64_t row_bytes = target.size(1) * size;
+  char* out = static_cast<char*>(target.data_ptr()) + row0 * row_bytes;
+  for (int64_t i = 0; i < rows; ++i)
+    std::memcpy(out + i * row_bytes, a + i * lda * size, row_bytes);
 }
 
 void CpuBackend::ProjectTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
@@ -321,19 +409,9 @@ void CpuBackend::ProjectTile(const Pass& pass, int64_t row0, int64_t rows, int t
 
 // x[rows, d] += a · matrix.
 void CpuBackend::AddProduct(const PackedMatrix& matrix, const void* a, int64_t lda, int64_t rows,
-                            float* x, int64_t d, float* block_scratch) const {
-  constexpr int64_t kBlock = PackedMatrix::kColumns;
+                            float* x, int64_t d) {
   for (int64_t block = 0; block < matrix.blocks(); ++block) {
-    const int64_t column = block * kBlock;
-    if (column + kBlock <= d) {
-      matrix.MultiplyBlock(a, lda, rows, block, x + column, d, true);
-      continue;
-    }
-    // The last block of a width that is no multiple of 64 must not spill into the next row.
-    matrix.MultiplyBlock(a, lda, rows, block, block_scratch, kBlock, false);
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = column; j < d; ++j) x[i * d + j] += block_scratch[i * kBlock + j - column];
-    }
+    matrix.AddBlock(a, lda, rows, block, x, d);
   }
 }
 
@@ -348,12 +426,11 @@ void CpuBackend::AddBias(const at::Tensor& replacement, const at::Tensor& reside
   }
 }
 
-void CpuBackend::OutputTile(const Pass& pass, int64_t row0, int64_t rows, int thread) {
-  auto* block = reinterpret_cast<float*>(
-      tile_scratch_[thread].Ensure(kTileRows * PackedMatrix::kColumns * 4));
+void CpuBackend::OutputTile(const Pass& pass, int64_t row0, int64_t rows) {
   const char* a = attention_out_.Ensure(0) + row0 * pass.attention_stride * ComputeSize(type_);
   Observe(pass.inputs.o, row0, rows, a, pass.attention_stride);
-  AddProduct(o_, a, pass.attention_stride, rows, pass.x + row0 * pass.d, pass.d, block);
+  if (!pass.outputs) return;
+  AddProduct(o_, a, pass.attention_stride, rows, pass.x + row0 * pass.d, pass.d);
   AddBias(pass.selection->weights.o_bias, pass.layer->o_bias, rows, pass.d, pass.x + row0 * pass.d);
 }
 
@@ -385,7 +462,8 @@ void CpuBackend::MlpTile(const Pass& pass, int64_t row0, int64_t rows, int threa
     }
   }
   Observe(pass.inputs.down, row0, rows, h, hidden);
-  AddProduct(down_, h, hidden, rows, pass.x + row0 * pass.d, pass.d, gate);
+  if (!pass.outputs) return;
+  AddProduct(down_, h, hidden, rows, pass.x + row0 * pass.d, pass.d);
   AddBias(pass.selection->weights.down_bias, pass.layer->down_bias, rows, pass.d,
           pass.x + row0 * pass.d);
 }
@@ -414,7 +492,11 @@ DenseRows CpuBackend::Predictions(const ResidentModel& model, const at::Tensor& 
 }
 
 void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
-  const int64_t k = input.size(1);
+  if (input.scalar_type() == at::kBFloat16 && best_ == ComputeType::kBFloat16) {
+    return bfloat16_gram_.Accumulate(input, gram);
+  }
+  const at::Tensor wide = Widened(input);
+  const int64_t k = wide.size(1);
   const int64_t tiles = (k + kGramTile - 1) / kGramTile;
   pool_->ParallelFor(tiles * tiles, [&](int64_t item, int) {
     const int64_t i = item / tiles;
@@ -422,14 +504,36 @@ void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
     if (j < i) return;
     const auto width = [&](int64_t tile) { return std::min(kGramTile, k - tile * kGramTile); };
     at::Tensor block = gram->narrow(0, i * kGramTile, width(i)).narrow(1, j * kGramTile, width(j));
-    const at::Tensor left = input.narrow(1, i * kGramTile, width(i)).t();
-    const at::Tensor right = input.narrow(1, j * kGramTile, width(j));
+    const at::Tensor left = wide.narrow(1, i * kGramTile, width(i)).t();
+    const at::Tensor right = wide.narrow(1, j * kGramTile, width(j));
     at::addmm_out(block, block, left, right);
   });
 }
 
+at::Tensor CpuBackend::Widened(const at::Tensor& matrix) {
+  if (matrix.scalar_type() == at::kFloat) return matrix;
+  at::Tensor wide = at::empty(matrix.sizes(), at::kFloat);
+  const int64_t rows = matrix.size(0);
+  pool_->ParallelFor((rows + kTileRows - 1) / kTileRows, [&](int64_t tile, int) {
+    const int64_t first = tile * kTileRows;
+    const int64_t count = std::min(kTileRows, rows - first);
+    wide.narrow(0, first, count).copy_(matrix.narrow(0, first, count));
+  });
+  return wide;
+}
+
+// Widening costs as little as splitting `right` into halves that bfloat16 holds would gain.
 void CpuBackend::AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
                                    at::Tensor* product) {
+  if (left.scalar_type() == at::kFloat) return AddFloatProduct(left, right, product);
+  for (int64_t first = 0; first < left.size(0); first += kRowsAtOnce) {
+    const int64_t count = std::min(kRowsAtOnce, left.size(0) - first);
+    AddFloatProduct(Widened(left.narrow(0, first, count)), right.narrow(0, first, count), product);
+  }
+}
+
+void CpuBackend::AddFloatProduct(const at::Tensor& left, const at::Tensor& right,
+                                 at::Tensor* product) {
   const int64_t k = left.size(1);
   const int64_t m = right.size(1);
   const int64_t across = (m + kGramTile - 1) / kGramTile;
@@ -456,7 +560,7 @@ void CpuBackend::NoteMemory(const at::Tensor& x, const LayerInputs& inputs) {
   const int64_t packed = qkv_.bytes() + o_.bytes() + gate_up_.bytes() + down_.bytes();
   scratch_bytes_ = std::max(scratch_bytes_, packed + loss_.packed_bytes());
   int64_t bytes = static_cast<int64_t>(x.nbytes()) + attention_.bytes() + attention_out_.bytes() +
-                  loss_.bytes();
+                  loss_.bytes() + bfloat16_gram_.bytes();
   for (const Buffer& buffer : tile_scratch_) bytes += buffer.bytes();
   for (const at::Tensor* tensor : {&inputs.qkv, &inputs.o, &inputs.gate_up, &inputs.down}) {
     if (tensor->defined()) bytes += static_cast<int64_t>(tensor->nbytes());

@@ -207,6 +207,21 @@ void PackedMatrix::MultiplyBlock(const void* a, int64_t lda, int64_t m, int64_t 
   }
 }
 
+void PackedMatrix::AddBlock(const void* a, int64_t lda, int64_t m, int64_t block, float* c,
+                            int64_t ldc) const {
+  const int64_t column = block * kColumns;
+  if (column + kColumns <= columns_) {
+    return MultiplyBlock(a, lda, m, block, c + column, ldc, true);
+  }
+  float product[kMostRows * kColumns];
+  MultiplyBlock(a, lda, m, block, product, kColumns, false);
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = column; j < columns_; ++j) {
+      c[i * ldc + j] += product[i * kColumns + j - column];
+    }
+  }
+}
+
 void MultiplyFloat(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                    int64_t ldb, float* c, int64_t ldc, bool accumulate) {
 #if defined(CPUBLAS_BRGEMM_F32F32F32)

@@ -27,7 +27,8 @@ ComputeType BestTypeForBFloat16();
 
 class PackedMatrix {
  public:
-  static constexpr int64_t kColumns = 64;  // of a block
+  static constexpr int64_t kColumns = 64;    // of a block
+  static constexpr int64_t kMostRows = 128;  // that AddBlock takes
   // k is padded to a multiple of this, so that few kernel shapes occur.
   static constexpr int64_t kPadK = 16;
   static int64_t PaddedK(int64_t k) { return (k + kPadK - 1) / kPadK * kPadK; }
@@ -46,6 +47,10 @@ class PackedMatrix {
   // c[m, 64] (row stride ldc) = or += a[m, k] (row stride lda, k padded with zeros) · block.
   void MultiplyBlock(const void* a, int64_t lda, int64_t m, int64_t block, float* c, int64_t ldc,
                      bool accumulate) const;
+
+  // As MultiplyBlock for m ≤ kMostRows and a c with all columns(), of which it adds to the block's
+  // own: a last block that is not full does not spill into the next row.
+  void AddBlock(const void* a, int64_t lda, int64_t m, int64_t block, float* c, int64_t ldc) const;
 
   int64_t blocks() const { return blocks_; }
   int64_t padded_k() const { return padded_k_; }

@@ -64,10 +64,9 @@ class Reformer {
     const bool present = mlp ? own.has_mlp() : own.has_attention();
     if (present) {
       ESPALIER_RETURN_IF_ERROR(MapInputs(layer, mlp, &own));
-      ESPALIER_RETURN_IF_ERROR(FitOutputs(layer, mlp, dense, &own));
-      for (Streams& part : *streams_) {
-        ESPALIER_RETURN_IF_ERROR(Advance(layer, own, part.length, part.reformed));
-      }
+      std::vector<at::Tensor> inner;
+      ESPALIER_RETURN_IF_ERROR(FitOutputs(layer, mlp, dense, &own, &inner));
+      ESPALIER_RETURN_IF_ERROR(AdvanceReformed(layer, own, inner));
       Store(own.weights, mlp, &selection->weights);
       return absl::OkStatus();
     }
@@ -117,8 +116,9 @@ class Reformer {
     return absl::OkStatus();
   }
 
+  // In the model's type, as its linears get it.
   at::Tensor Normalised(const at::Tensor& x, const at::Tensor& weight) {
-    at::Tensor out = at::empty_like(x);
+    at::Tensor out = at::empty(x.sizes(), x.options().dtype(model_.type));
     const int64_t rows = x.size(0);
     pool_->ParallelFor((rows + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
       const int64_t first = item * kRowsPerItem;
@@ -150,7 +150,7 @@ class Reformer {
       const at::Tensor h = Normalised(part.reformed.narrow(0, first, count), norm);
       const at::Tensor dense = Normalised(part.dense.narrow(0, first, count), norm);
       backend_->AccumulateGram(h, &gram);
-      backend_->AccumulateProduct(h, dense.sub_(h), &cross);
+      backend_->AccumulateProduct(h, dense.to(at::kFloat).sub_(h), &cross);
     }));
     backend_->FinishGram(&gram);
     ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change,
@@ -176,27 +176,27 @@ class Reformer {
   }
 
   // Takes the dense streams past the module and fits the output weights to where it comes out.
-  absl::Status FitOutputs(int64_t index, bool mlp, const LayerSelection& dense,
-                          LayerSelection* own) {
-    const int64_t inner = std::ssize(mlp ? own->channels : own->query_rows);
-    at::Tensor gram = at::zeros({inner, inner}, StreamOptions());
-    at::Tensor product = at::zeros({inner, model_.config.hidden_size}, StreamOptions());
+  // `inner`: what the output linear gets in each batch, where that costs less to keep than to
+  // compute again.
+  absl::Status FitOutputs(int64_t index, bool mlp, const LayerSelection& dense, LayerSelection* own,
+                          std::vector<at::Tensor>* inner) {
+    const int64_t k = std::ssize(mlp ? own->channels : own->query_rows);
+    at::Tensor gram = at::zeros({k, k}, StreamOptions());
+    at::Tensor product = at::zeros({k, model_.config.hidden_size}, StreamOptions());
     double energy = 0;
     ESPALIER_RETURN_IF_ERROR(AdvanceDense(index, dense));
     ESPALIER_RETURN_IF_ERROR(ForFitted([&](const Streams& part, int64_t first, int64_t count) {
-      at::Tensor x = part.reformed.narrow(0, first, count).clone();
+      const at::Tensor x = part.reformed.narrow(0, first, count);
       // The square root of the weight is a factor of both sides of the regression.
       const double factor = std::sqrt(part.weight);
       const at::Tensor target = (part.dense.narrow(0, first, count) - x).mul_(factor);
       energy += target.square().sum(at::kDouble).item<double>();
-      int64_t row = 0;
-      RunModule(index, *own, part.length, &x, [&](const LayerInputs& inputs) {
-        const at::Tensor& inner_rows = mlp ? inputs.down : inputs.o;
-        const at::Tensor a = factor == 1 ? inner_rows : inner_rows * factor;
-        backend_->AccumulateGram(a, &gram);
-        backend_->AccumulateProduct(a, target.narrow(0, row, a.size(0)), &product);
-        row += a.size(0);
-      });
+      const at::Tensor rows =
+          backend_->Inner(model_, index, *own, count / part.length, part.length, x);
+      const at::Tensor a = factor == 1 ? rows : rows.to(at::kFloat) * factor;
+      backend_->AccumulateGram(a, &gram);
+      backend_->AccumulateProduct(a, target, &product);
+      if (model_.device.is_cpu()) inner->push_back(rows);
     }));
     backend_->FinishGram(&gram);
     at::Tensor* weights = mlp ? &own->weights.down_transposed : &own->weights.o_transposed;
@@ -205,6 +205,7 @@ class Reformer {
       *weights = mlp ? KeptRows(layer.down_transposed, own->channels, own->all_mlp)
                      : KeptRows(layer.o_transposed, own->query_rows, own->all_attention);
     }
+    *weights = weights->to(at::kFloat);
     const auto error = [&](const at::Tensor& w) {
       const double cross = (w * product).sum(at::kDouble).item<double>();
       return (energy - 2 * cross + OutputEnergy(w, gram)) /
@@ -226,17 +227,31 @@ class Reformer {
     return absl::OkStatus();
   }
 
+  absl::Status AdvanceReformed(int64_t layer, const LayerSelection& own,
+                               const std::vector<at::Tensor>& inner) {
+    auto next = inner.begin();
+    for (Streams& part : *streams_) {
+      if (inner.empty()) {
+        ESPALIER_RETURN_IF_ERROR(Advance(layer, own, part.length, part.reformed));
+        continue;
+      }
+      const int64_t fitted = part.fitted_rows;
+      ESPALIER_RETURN_IF_ERROR(ForBatches(fitted, part.length, [&](int64_t first, int64_t count) {
+        at::Tensor x = part.reformed.narrow(0, first, count);
+        backend_->AddOutput(model_, layer, own, *next++, &x);
+      }));
+      at::Tensor rest = part.reformed.narrow(0, fitted, part.reformed.size(0) - fitted);
+      ESPALIER_RETURN_IF_ERROR(Advance(layer, own, part.length, rest));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status Advance(int64_t layer, const LayerSelection& selection, int64_t length,
                        at::Tensor& stream) {
     return ForBatches(stream.size(0), length, [&](int64_t first, int64_t count) {
       at::Tensor x = stream.narrow(0, first, count);
-      RunModule(layer, selection, length, &x, {});
+      backend_->RunLayer(model_, layer, selection, count / length, length, &x, {});
     });
-  }
-
-  void RunModule(int64_t layer, const LayerSelection& selection, int64_t length, at::Tensor* x,
-                 const LayerObserver& observer) {
-    backend_->RunLayer(model_, layer, selection, x->size(0) / length, length, x, observer);
   }
 
   at::TensorOptions StreamOptions() const { return streams_->front().dense.options(); }

@@ -35,7 +35,8 @@ absl::StatusOr<Ranking> ComputeRanking(const ResidentModel& model, const Calibra
   ranking.layers.resize(model.layers.size());
   ESPALIER_ASSIGN_OR_RETURN(const at::Tensor factor, OutputFactor(model, calibration, pool));
   // Output weights, transposed, in the metric of the layer's outputs: plain squares but for the
-  // last one's. What comes after other layers sees nearly all directions alike (docs/results.md).
+  // last one's. What comes after other layers sees nearly all directions alike
+  // (docs/experiments.md).
   const auto measured = [&](int64_t layer, const at::Tensor& transposed) {
     const at::Tensor weights = transposed.to(at::kFloat);
     const bool last = layer + 1 == std::ssize(model.layers);

@@ -191,7 +191,7 @@ void Place(const RepairedModule& module, const Linear& linear, const Reformation
   }
   (bias ? weights->o_bias : weights->o_transposed) = module.tensors[0];
   if (options.method != ReformationMethod::kProjected) return;
-  weights->v = module.tensors[1].to(model.type);
+  weights->v = module.tensors[1];
   const ResidentLayer& layer = model.layers[linear.layer];
   const std::vector<int64_t> kept = QueryRows(mask, model.config);
   weights->q =
@@ -212,10 +212,12 @@ at::Tensor QueryFactors(const at::Tensor& patterns, const LayerSelection& select
   return at::cat(factors);
 }
 
+// In the model's type, but for the factors: only candidates and the start of progressive
+// reformation are made of it, and products round weights to that type anyway.
 absl::StatusOr<RepairedModule> ProjectAttention(const ResidentLayer& layer, const at::Tensor& gram,
                                                 const at::Tensor& patterns,
                                                 const LayerSelection& selection,
-                                                const ModelConfig& config,
+                                                const ModelConfig& config, at::ScalarType type,
                                                 const ReformationSpec& options, double energy,
                                                 const Warner& warn) {
   ESPALIER_ASSIGN_OR_RETURN(const at::Tensor bases, ValueBases(layer.o_transposed, gram, config));
@@ -226,9 +228,9 @@ absl::StatusOr<RepairedModule> ProjectAttention(const ResidentLayer& layer, cons
                                          GramInBases(bases, gram), kept, options, energy, warn));
   const std::vector<int64_t> values =
       FirstDirections(selection.group_pairs, config.num_kv_heads, config.head_dim);
-  const at::Tensor v = Rows(InBases(bases, layer.v), Index(values, bases)).to(at::kFloat);
+  const at::Tensor v = Rows(InBases(bases, layer.v), Index(values, bases)).to(type);
   const at::Tensor factors = QueryFactors(patterns, selection, config).to(v.device());
-  return RepairedModule{{solved.weights, v, factors}, solved.before, solved.after};
+  return RepairedModule{{solved.weights.to(type), v, factors}, solved.before, solved.after};
 }
 
 // Everything that a repaired module follows from, beside the model and the calibration.
@@ -290,8 +292,9 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
     const double energy = mlp ? grams.down_energy : grams.o_energy;
     const Warner warn = WarnerOf(control, NameOf(model, linears[item]));
     if (options.method == ReformationMethod::kProjected && !mlp) {
-      absl::StatusOr<RepairedModule> solved = ProjectAttention(
-          layer, gram, calibration.patterns[i], selection, model.config, options, energy, warn);
+      absl::StatusOr<RepairedModule> solved =
+          ProjectAttention(layer, gram, calibration.patterns[i], selection, model.config,
+                           model.type, options, energy, warn);
       statuses[item] = solved.status();
       if (solved.ok()) repaired[item] = *std::move(solved);
     } else {
@@ -301,7 +304,12 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
                                  calibration.positions, kept, energy)
               : ReformLinear(dense, gram, kept, options, energy, warn);
       statuses[item] = solved.status();
-      if (solved.ok()) repaired[item] = {{solved->weights}, solved->before, solved->after};
+      const bool projected = options.method == ReformationMethod::kProjected;
+      if (solved.ok()) {
+        repaired[item] = {{projected ? solved->weights.to(model.type) : solved->weights},
+                          solved->before,
+                          solved->after};
+      }
     }
     const double fraction = static_cast<double>(++done) / static_cast<double>(missing.size());
     if (thread == 0) Report(control, fraction);

@@ -54,6 +54,14 @@ TEST(RepairCacheTest, WhatMemoryHasNoRoomForComesBackFromDisk) {
   EXPECT_TRUE(at::equal(several->tensors[0], Numbers(60, 3)));
   EXPECT_TRUE(at::equal(several->tensors[1], Numbers(20, 2)));
   EXPECT_TRUE(at::equal(several->tensors[2], Numbers(1, 9).flatten()));
+  // Types side by side, where the second does not start at a multiple of its size.
+  const at::Tensor narrow = Numbers(1, 3).flatten().narrow(0, 0, 3).to(at::kBFloat16);
+  cache.Insert("types", {{narrow, Numbers(1, 9), Numbers(80, 1)}, 0, 0});
+  const auto types = cache.Find("types");
+  ASSERT_TRUE(types.has_value() && types->tensors.size() == 3);
+  EXPECT_TRUE(at::equal(types->tensors[0], narrow));
+  EXPECT_TRUE(at::equal(types->tensors[1], Numbers(1, 9)));
+  EXPECT_TRUE(at::equal(types->tensors[2], Numbers(80, 1)));
   cache.Insert("bias", {{Numbers(30, 5).flatten()}, 0, 0});
   EXPECT_TRUE(at::equal(cache.Find("bias")->tensors[0], Numbers(30, 5).flatten()));
   EXPECT_EQ(cache.bytes(), 800);

@@ -88,9 +88,9 @@ void RepairSpill::Write(const std::string& key, const RepairedModule& module) {
   entry.after = module.after;
   std::vector<at::Tensor> all;
   for (const at::Tensor& tensor : module.tensors) {
-    entry.shapes.push_back(tensor.sizes().vec());
+    entry.parts.push_back({tensor.sizes().vec(), tensor.scalar_type()});
     entry.device = tensor.device();
-    all.push_back(tensor.to(at::kCPU).flatten());
+    all.push_back(tensor.to(at::kCPU).flatten().view(at::kByte));
   }
   const at::Tensor values = all.size() == 1 ? all[0] : at::cat(all);
   const auto bytes = static_cast<int64_t>(values.nbytes());
@@ -118,7 +118,7 @@ std::optional<RepairedModule> RepairSpill::Read(const std::string& key) {
   RepairedModule module;
   module.before = entry.before;
   module.after = entry.after;
-  at::Tensor values = at::empty({entry.bytes / int64_t{sizeof(float)}}, at::kFloat);
+  at::Tensor values = at::empty({entry.bytes}, at::kByte);
   if (!Whole(pread, file_, static_cast<char*>(values.mutable_data_ptr()), entry.bytes,
              entry.offset)) {
     Fail("read");
@@ -126,10 +126,14 @@ std::optional<RepairedModule> RepairSpill::Read(const std::string& key) {
   }
   values = values.to(entry.device);
   int64_t first = 0;
-  for (const std::vector<int64_t>& shape : entry.shapes) {
-    const int64_t count = c10::multiply_integers(shape);
-    module.tensors.push_back(values.narrow(0, first, count).view(shape));
-    first += count;
+  for (const auto& [shape, type] : entry.parts) {
+    const auto size = static_cast<int64_t>(c10::elementSize(type));
+    const int64_t bytes = c10::multiply_integers(shape) * size;
+    // One behind another need not start where its type may.
+    const at::Tensor own =
+        first % size == 0 ? values.narrow(0, first, bytes) : values.narrow(0, first, bytes).clone();
+    module.tensors.push_back(own.view(type).view(shape));
+    first += bytes;
   }
   return module;
 }

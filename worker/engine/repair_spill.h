@@ -23,8 +23,9 @@
 namespace espalier {
 
 struct RepairedModule {
-  // float32, on one device: the weights [kept inputs, out], or a bias [out]; of attention that is
-  // kProjected also v's [kept key rows, d] and the factors of q's rows [kept query rows].
+  // On one device, float32, or of kProjected in the model's type: the weights [kept inputs, out],
+  // or a bias [out]; of attention that is kProjected also v's [kept key rows, d] and the factors of
+  // q's rows [kept query rows], float32.
   std::vector<at::Tensor> tensors;
   double before = 0;  // relative errors (ReformationError)
   double after = 0;
@@ -54,7 +55,7 @@ class RepairSpill {
   struct Entry {
     int64_t offset = 0;
     int64_t bytes = 0;
-    std::vector<std::vector<int64_t>> shapes;
+    std::vector<std::pair<std::vector<int64_t>, at::ScalarType>> parts;  // shapes, in their order
     at::Device device{at::kCPU};
     double before = 0;
     double after = 0;

@@ -21,6 +21,17 @@ void AddBias(const at::Tensor& replacement, const at::Tensor& resident, at::Tens
   if (bias.defined()) x->add_(bias);
 }
 
+// product += leftᵀ · right of one type; sums in float32.
+void AddProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* product) {
+  if (left.scalar_type() == at::kFloat) {
+    product->addmm_(left.t(), right);
+  } else if (left.is_cuda()) {
+    product->add_(at::mm(left.t(), right, at::kFloat));
+  } else {  // libtorch has that kind of product for CUDA alone
+    product->addmm_(left.to(at::kFloat).t(), right.to(at::kFloat));
+  }
+}
+
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return x * at::rsqrt(x.square().mean(-1, /*keepdim=*/true) + eps) * weight;
 }
@@ -45,12 +56,37 @@ class TensorBackend : public Backend {
     LayerInputs inputs;
     scratch_now_ = 0;
     if (selection.has_attention()) {
-      RunAttention(model, layer, selection, sequences, length, x, &inputs);
+      inputs.o = Attention(model, layer, selection, sequences, length, *x, &inputs.qkv);
+      AddAttention(layer, selection, inputs.o, x);
     }
-    if (selection.has_mlp()) RunMlp(model, layer, selection, x, &inputs);
-    scratch_bytes_ = std::max(scratch_bytes_, scratch_now_);
-    activation_bytes_ = std::max(activation_bytes_, static_cast<int64_t>(x->nbytes()));
+    if (selection.has_mlp()) {
+      inputs.down = Mlp(model, layer, selection, *x, &inputs.gate_up);
+      AddMlp(layer, selection, inputs.down, x);
+    }
+    NoteMemory(*x);
     if (observer) observer(inputs);
+  }
+
+  at::Tensor Inner(const ResidentModel& model, int64_t index, const LayerSelection& selection,
+                   int64_t sequences, int64_t length, const at::Tensor& x) override {
+    const ResidentLayer& layer = model.layers[index];
+    scratch_now_ = 0;
+    at::Tensor input;
+    at::Tensor inner = selection.has_mlp()
+                           ? Mlp(model, layer, selection, x, &input)
+                           : Attention(model, layer, selection, sequences, length, x, &input);
+    NoteMemory(x);
+    return inner;
+  }
+  void AddOutput(const ResidentModel& model, int64_t index, const LayerSelection& selection,
+                 const at::Tensor& inner, at::Tensor* x) override {
+    scratch_now_ = 0;
+    if (selection.has_mlp()) {
+      AddMlp(model.layers[index], selection, inner, x);
+    } else {
+      AddAttention(model.layers[index], selection, inner, x);
+    }
+    NoteMemory(*x);
   }
 
   std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
@@ -59,12 +95,17 @@ class TensorBackend : public Backend {
   DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) override;
 
   void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override {
-    gram->addmm_(input.t(), input);
+    AddProduct(input, input, gram);
   }
   void FinishGram(at::Tensor*) override {}
   void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
                          at::Tensor* product) override {
-    product->addmm_(left.t(), right);
+    if (left.scalar_type() == at::kFloat) return AddProduct(left, right, product);
+    // Two halves have 16 bits of every value's 24: an A100 multiplies bfloat16 sixteen times as
+    // fast as float32.
+    const at::Tensor high = right.to(left.scalar_type());
+    AddProduct(left, high, product);
+    AddProduct(left, (right - high).to(left.scalar_type()), product);
   }
 
   int64_t scratch_bytes() const override { return scratch_bytes_; }
@@ -81,30 +122,38 @@ class TensorBackend : public Backend {
                   const std::vector<int64_t>& rows, bool all) {
     return replacement.defined() ? replacement.to(matrix.scalar_type()) : Gather(matrix, rows, all);
   }
-  void RunAttention(const ResidentModel& model, const ResidentLayer& layer,
-                    const LayerSelection& selection, int64_t sequences, int64_t length,
-                    at::Tensor* x, LayerInputs* inputs);
-  void RunMlp(const ResidentModel& model, const ResidentLayer& layer,
-              const LayerSelection& selection, at::Tensor* x, LayerInputs* inputs);
+  // The inputs of o and of down; those of the linears before them as `input`.
+  at::Tensor Attention(const ResidentModel& model, const ResidentLayer& layer,
+                       const LayerSelection& selection, int64_t sequences, int64_t length,
+                       const at::Tensor& x, at::Tensor* input);
+  at::Tensor Mlp(const ResidentModel& model, const ResidentLayer& layer,
+                 const LayerSelection& selection, const at::Tensor& x, at::Tensor* input);
+  void AddAttention(const ResidentLayer& layer, const LayerSelection& selection,
+                    const at::Tensor& inner, at::Tensor* x);
+  void AddMlp(const ResidentLayer& layer, const LayerSelection& selection, const at::Tensor& inner,
+              at::Tensor* x);
+  void NoteMemory(const at::Tensor& x) {
+    scratch_bytes_ = std::max(scratch_bytes_, scratch_now_);
+    activation_bytes_ = std::max(activation_bytes_, static_cast<int64_t>(x.nbytes()));
+  }
 
   int64_t scratch_now_ = 0;
   int64_t scratch_bytes_ = 0;
   int64_t activation_bytes_ = 0;
 };
 
-void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer& layer,
-                                 const LayerSelection& selection, int64_t sequences, int64_t length,
-                                 at::Tensor* x, LayerInputs* inputs) {
+at::Tensor TensorBackend::Attention(const ResidentModel& model, const ResidentLayer& layer,
+                                    const LayerSelection& selection, int64_t sequences,
+                                    int64_t length, const at::Tensor& x, at::Tensor* input) {
   const ModelConfig& config = model.config;
   const int64_t r = config.queries_per_group();
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   const RotaryTable table = MakeRotaryTable(config, length);
-  const at::Tensor normalised = RmsNorm(*x, layer.attention_norm, config.rms_norm_eps);
-  const at::Tensor input = normalised.to(model.type);
+  *input = RmsNorm(x, layer.attention_norm, config.rms_norm_eps).to(model.type);
   const LayerWeights& weights = selection.weights;
   const auto project = [&](const at::Tensor& replacement, const at::Tensor& matrix,
                            const std::vector<int64_t>& rows) {
-    return at::linear(input, Pick(replacement, matrix, rows, selection.all_attention))
+    return at::linear(*input, Pick(replacement, matrix, rows, selection.all_attention))
         .to(at::kFloat);
   };
   const at::Tensor q = project(weights.q, layer.q, selection.query_rows);
@@ -133,30 +182,36 @@ void TensorBackend::RunAttention(const ResidentModel& model, const ResidentLayer
     outputs.push_back(out.transpose(1, 2).reshape({sequences * length, r * width}));
     column += width;
   }
-  const at::Tensor output = at::cat(outputs, 1);
-  inputs->qkv = normalised;
-  inputs->o = output.to(at::kFloat);
-  const at::Tensor o =
-      Pick(weights.o_transposed, layer.o_transposed, selection.query_rows, selection.all_attention);
-  x->add_(at::mm(output, o).to(at::kFloat));
-  AddBias(weights.o_bias, layer.o_bias, x);
+  return at::cat(outputs, 1);
 }
 
-void TensorBackend::RunMlp(const ResidentModel& model, const ResidentLayer& layer,
-                           const LayerSelection& selection, at::Tensor* x, LayerInputs* inputs) {
-  const at::Tensor normalised = RmsNorm(*x, layer.mlp_norm, model.config.rms_norm_eps);
-  const at::Tensor input = normalised.to(model.type);
-  const LayerWeights& weights = selection.weights;
-  const auto pick = [&](const at::Tensor& replacement, const at::Tensor& matrix) {
-    return Pick(replacement, matrix, selection.channels, selection.all_mlp);
+void TensorBackend::AddAttention(const ResidentLayer& layer, const LayerSelection& selection,
+                                 const at::Tensor& inner, at::Tensor* x) {
+  const at::Tensor o = Pick(selection.weights.o_transposed, layer.o_transposed,
+                            selection.query_rows, selection.all_attention);
+  x->add_(at::mm(inner, o).to(at::kFloat));
+  AddBias(selection.weights.o_bias, layer.o_bias, x);
+}
+
+at::Tensor TensorBackend::Mlp(const ResidentModel& model, const ResidentLayer& layer,
+                              const LayerSelection& selection, const at::Tensor& x,
+                              at::Tensor* input) {
+  *input = RmsNorm(x, layer.mlp_norm, model.config.rms_norm_eps).to(model.type);
+  const auto project = [&](const at::Tensor& replacement, const at::Tensor& matrix) {
+    const at::Tensor rows = Pick(replacement, matrix, selection.channels, selection.all_mlp);
+    return at::linear(*input, rows).to(at::kFloat);
   };
-  const at::Tensor gate = at::linear(input, pick(weights.gate, layer.gate)).to(at::kFloat);
-  const at::Tensor up = at::linear(input, pick(weights.up, layer.up)).to(at::kFloat);
-  const at::Tensor hidden = (at::silu(gate) * up).to(model.type);
-  inputs->gate_up = normalised;
-  inputs->down = hidden.to(at::kFloat);
-  x->add_(at::mm(hidden, pick(weights.down_transposed, layer.down_transposed)).to(at::kFloat));
-  AddBias(weights.down_bias, layer.down_bias, x);
+  const at::Tensor gate = project(selection.weights.gate, layer.gate);
+  const at::Tensor up = project(selection.weights.up, layer.up);
+  return (at::silu(gate) * up).to(model.type);
+}
+
+void TensorBackend::AddMlp(const ResidentLayer& layer, const LayerSelection& selection,
+                           const at::Tensor& inner, at::Tensor* x) {
+  const at::Tensor down = Pick(selection.weights.down_transposed, layer.down_transposed,
+                               selection.channels, selection.all_mlp);
+  x->add_(at::mm(inner, down).to(at::kFloat));
+  AddBias(selection.weights.down_bias, layer.down_bias, x);
 }
 
 std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model,
