@@ -32,10 +32,6 @@ class Pace {
   // Matrix products on a stage's device, in the job's precision and in float32.
   double Model(double flops) const { return flops / rate_; }
   double Wide(double flops) const { return flops / device_.float32_flops; }
-  // Of the job's precision with float32: on a GPU two of bfloat16, if that is the job's.
-  double Cross(double flops) const {
-    return gpu() ? std::min(2 * Model(flops), Wide(flops)) : Wide(flops);
-  }
   // Factorisations and what goes with them, in float64; float32 is twice as fast. `matrices`
   // independent ones are computed at a time, on a CPU each by one thread.
   double Algebra(double flops, double matrices = kMany) const {

@@ -64,9 +64,8 @@ PhasePlan Progressive(const PhasedJob& job, const JobSpec& size) {
   // One stage after another.
   return {.name = "",
           .flops = job.layers() * layer.sum(),
-          .seconds =
-              job.layers() * (pace.Model(layer.passes + layer.grams) + pace.Cross(layer.crosses) +
-                              weights + pace.Algebra(layer.solves, /*matrices=*/1))};
+          .seconds = job.layers() * (pace.Model(layer.passes + layer.products) + weights +
+                                     pace.Algebra(layer.solves, /*matrices=*/1))};
 }
 
 PhasePlan Reformation(const PhasedJob& job) {

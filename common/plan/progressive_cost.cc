@@ -32,8 +32,7 @@ ProgressiveFlops LayerProgressiveFlops(const ModelConfig& config, double share, 
     const double k = share * static_cast<double>(inputs);
     // Σ h hᵀ and Σ (ĥ − h) hᵀ; Σ a aᵀ and Σ a tᵀ with the target t.
     if (gpu) flops.passes -= tokens * 2 * k * d;
-    flops.grams += tokens * triangles * (d * d + k * k);
-    flops.crosses += tokens * 2 * (d * d + k * d);
+    flops.products += tokens * (triangles * (d * d + k * k) + 2 * (d * d + k * d));
     // W M of the rows that are mapped; gram · W for the right side and for both errors.
     flops.weights += 2 * share * static_cast<double>(mapped_rows) * d * d + 3 * 2 * k * k * d;
     flops.solves += DampedSolveFlops(d, d) + DampedSolveFlops(k, d);

@@ -11,13 +11,12 @@ namespace espalier {
 
 // Operations for one layer of a subnet, without the closed form that comes first.
 struct ProgressiveFlops {
-  double passes = 0;   // of both streams through the layer, in the job's precision
-  double grams = 0;    // over the text, in the job's precision
-  double crosses = 0;  // products of inputs with targets over the text (Pace::Cross)
-  double weights = 0;  // maps and errors, of weights alone: float32, on one thread of a CPU
-  double solves = 0;   // float64, on one thread of a CPU
+  double passes = 0;    // of both streams through the layer, in the job's precision
+  double products = 0;  // Gram matrices and cross products over the text, in the job's precision
+  double weights = 0;   // maps and errors, of weights alone: float32, on one thread of a CPU
+  double solves = 0;    // float64, on one thread of a CPU
 
-  double sum() const { return passes + grams + crosses + weights + solves; }
+  double sum() const { return passes + products + weights + solves; }
 };
 
 // Sequences of one token that are fitted beside the text's (SequenceStarts there).

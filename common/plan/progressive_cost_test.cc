@@ -53,35 +53,32 @@ TEST(ProgressiveCostTest, PassesAreOneOfEachLayerAndOnAGpuTheSubnetsInputsOnceMo
 
 TEST(ProgressiveCostTest, FitsLoopByLoop) {
   for (const bool gpu : {false, true}) {
-    MultiplyAdds grams;
-    MultiplyAdds crosses;
+    MultiplyAdds products;
     MultiplyAdds weights;
     MultiplyAdds solves;
     const auto gram = [&](int64_t n) {
-      gpu ? grams.Product(n, kTokens, n) : grams.Triangle(n, kTokens);
+      gpu ? products.Product(n, kTokens, n) : products.Triangle(n, kTokens);
     };
     // Kept inputs of o and down, and the rows whose inputs are mapped.
     for (const auto& [inner, mapped] : {std::pair(8, 8 + 4 + 4), std::pair(10, 10 + 10)}) {
-      gram(6);                         // Σ h hᵀ
-      crosses.Product(6, kTokens, 6);  // Σ h (ĥ − h)ᵀ
-      solves.FactoriseSymmetric(6);    // M
+      gram(6);                          // Σ h hᵀ
+      products.Product(6, kTokens, 6);  // Σ h (ĥ − h)ᵀ
+      solves.FactoriseSymmetric(6);     // M
       solves.Substitute(6, 6);
-      weights.Product(mapped, 6, 6);       // W M
-      gram(inner);                         // Σ a aᵀ
-      crosses.Product(inner, kTokens, 6);  // Σ a tᵀ
-      weights.Product(inner, inner, 6);    // the error before
-      weights.Product(inner, inner, 6);    // what is left for the change to explain
+      weights.Product(mapped, 6, 6);        // W M
+      gram(inner);                          // Σ a aᵀ
+      products.Product(inner, kTokens, 6);  // Σ a tᵀ
+      weights.Product(inner, inner, 6);     // the error before
+      weights.Product(inner, inner, 6);     // what is left for the change to explain
       solves.FactoriseSymmetric(inner);
       solves.Substitute(inner, 6);
       weights.Product(inner, inner, 6);  // the error after
     }
     const ProgressiveFlops flops = LayerProgressiveFlops(Tiny(), 0.5, kSequences, kLength, gpu);
-    EXPECT_DOUBLE_EQ(flops.grams, grams.flops());
-    EXPECT_DOUBLE_EQ(flops.crosses, crosses.flops());
+    EXPECT_DOUBLE_EQ(flops.products, products.flops());
     EXPECT_DOUBLE_EQ(flops.weights, weights.flops());
     EXPECT_NEAR(flops.solves, solves.flops(), 1e-9 * solves.flops());
-    EXPECT_DOUBLE_EQ(flops.sum(),
-                     flops.passes + flops.grams + flops.crosses + flops.weights + flops.solves);
+    EXPECT_DOUBLE_EQ(flops.sum(), flops.passes + flops.products + flops.weights + flops.solves);
   }
 }
 

@@ -206,23 +206,22 @@ int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobS
   const auto solving = [d](double n) {
     return std::max(3 * kDouble * n * n, 2 * kDouble * n * (n + d) + kFloat * n * d);
   };
-  // The normalised rows of both streams; in bfloat16 also their difference, and its halves or
-  // widened rows. Two Gram matrices and the change; the kept rows of gate or up before and after.
-  const double mapping = std::max((narrow ? 4 : 2) * kFloat * batch * d, solving(d)) +
-                         kFloat * (3 * d * d + 3 * k * d);
-  // What a CPU keeps of a module until its output weights are known; the target and its squares, or
-  // on a GPU its halves.
+  // The normalised rows of both streams; in bfloat16 also their difference, before it is rounded.
+  // Two Gram matrices and the change; the kept rows of gate or up before and after.
+  const double mapping =
+      std::max((narrow ? 10 : 8) * batch * d, solving(d)) + kFloat * (3 * d * d + 3 * k * d);
+  // What a CPU keeps of a module until its output weights are known; the target and its squares.
   const auto fitted = static_cast<double>(
       tokens + ProgressiveStarts(spec.calibration_sequences, spec.sequence_length));
   const double inner = device.gpu ? 0 : fitted * k * static_cast<double>(BytesOf(spec.precision));
-  const double target = (narrow && device.gpu ? 3 : 2) * kFloat * batch * d;
-  const double fitting = inner + std::max(target, solving(k)) + kFloat * (k * k + 4 * k * d);
-  // For products in bfloat16: on a CPU two copies of some rows, or these widened; elsewhere the
-  // product, before it is added.
+  const double fitting =
+      inner + std::max(2 * kFloat * batch * d, solving(k)) + kFloat * (k * k + 4 * k * d);
+  // For products in bfloat16: on a CPU copies of some rows of either side; elsewhere the product,
+  // before it is added.
   const auto group =
       static_cast<double>(std::min(tokens, WholeSequences(kRowsAtOnce, spec.sequence_length)));
   const double widest = std::max(k, d);
-  const double products = !narrow ? 0 : widest * (device.gpu ? widest : 2 * group);
+  const double products = !narrow ? 0 : widest * (device.gpu ? widest : group);
   return static_cast<int64_t>(std::max(mapping, fitting) + kFloat * products);
 }
 

@@ -115,8 +115,8 @@ class Backend {
   virtual void AccumulateGram(const at::Tensor& input, at::Tensor* gram) = 0;
   // Completes the part below the diagonal by symmetry.
   virtual void FinishGram(at::Tensor* gram) = 0;
-  // product += leftᵀ · right for left [n, k], float32 or bfloat16, right [n, m] and product [k, m]
-  // float32.
+  // product += leftᵀ · right for left [n, k] and right [n, m], both float32 or both bfloat16, and
+  // product [k, m] float32.
   virtual void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
                                  at::Tensor* product) = 0;
 

@@ -4,7 +4,6 @@
 // and rotation; then o, residual, norm, gate and up, SiLU, down and residual, all of it local to a
 // row, so that a tile stays in a core's cache. Tiles are fixed by the shapes alone and each is
 // computed by one thread: results do not depend on the number of threads.
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -13,9 +12,9 @@
 
 #include "worker/engine/backend.h"
 #include "worker/engine/cpu_attention.h"
-#include "worker/engine/cpu_bfloat16_gram.h"
 #include "worker/engine/cpu_kernels.h"
 #include "worker/engine/cpu_loss.h"
+#include "worker/engine/cpu_sums.h"
 #include "worker/engine/packed_matrix.h"
 
 namespace espalier {
@@ -23,7 +22,6 @@ namespace {
 
 constexpr int64_t kTileRows = PackedMatrix::kMostRows;
 constexpr int64_t kRowsAtOnce = 4096;  // of tokens, between two passes; whole sequences
-constexpr int64_t kGramTile = 256;
 
 int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -69,7 +67,7 @@ class CpuBackend : public Backend {
         pool_(pool),
         attention_(&kernels_, pool),
         loss_(&kernels_, pool),
-        bfloat16_gram_(&kernels_, pool) {}
+        sums_(&kernels_, pool) {}
 
   at::Tensor Embed(const ResidentModel& model, const int32_t* tokens, int64_t rows) override;
   void RunLayer(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
@@ -83,10 +81,14 @@ class CpuBackend : public Backend {
                                const at::Tensor& x, const int32_t* tokens, int64_t sequences,
                                int64_t length, const DenseRows* dense) override;
   DenseRows Predictions(const ResidentModel& model, const at::Tensor& x) override;
-  void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override;
-  void FinishGram(at::Tensor* gram) override;
+  void AccumulateGram(const at::Tensor& input, at::Tensor* gram) override {
+    sums_.AccumulateGram(input, gram);
+  }
+  void FinishGram(at::Tensor* gram) override { CpuSums::FinishGram(gram); }
   void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
-                         at::Tensor* product) override;
+                         at::Tensor* product) override {
+    sums_.AccumulateProduct(left, right, product);
+  }
   int64_t scratch_bytes() const override { return scratch_bytes_; }
   int64_t activation_bytes() const override { return activation_bytes_; }
 
@@ -133,8 +135,6 @@ class CpuBackend : public Backend {
                       int64_t d, float* x);
   void Observe(const at::Tensor& target, int64_t row0, int64_t rows, const char* a,
                int64_t lda) const;
-  at::Tensor Widened(const at::Tensor& matrix);
-  void AddFloatProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* product);
   void NoteMemory(const at::Tensor& x, const LayerInputs& inputs);
 
   const CpuKernels& kernels_;
@@ -147,7 +147,7 @@ class CpuBackend : public Backend {
   PackedMatrix down_;
   CpuAttention attention_;
   CpuLoss loss_;
-  CpuBFloat16Gram bfloat16_gram_;
+  CpuSums sums_;
   Buffer attention_out_;
   std::vector<Buffer> tile_scratch_;
   RotaryTable rotary_;
@@ -491,76 +491,11 @@ DenseRows CpuBackend::Predictions(const ResidentModel& model, const at::Tensor& 
   return all;
 }
 
-void CpuBackend::AccumulateGram(const at::Tensor& input, at::Tensor* gram) {
-  if (input.scalar_type() == at::kBFloat16 && best_ == ComputeType::kBFloat16) {
-    return bfloat16_gram_.Accumulate(input, gram);
-  }
-  const at::Tensor wide = Widened(input);
-  const int64_t k = wide.size(1);
-  const int64_t tiles = (k + kGramTile - 1) / kGramTile;
-  pool_->ParallelFor(tiles * tiles, [&](int64_t item, int) {
-    const int64_t i = item / tiles;
-    const int64_t j = item % tiles;
-    if (j < i) return;
-    const auto width = [&](int64_t tile) { return std::min(kGramTile, k - tile * kGramTile); };
-    at::Tensor block = gram->narrow(0, i * kGramTile, width(i)).narrow(1, j * kGramTile, width(j));
-    const at::Tensor left = wide.narrow(1, i * kGramTile, width(i)).t();
-    const at::Tensor right = wide.narrow(1, j * kGramTile, width(j));
-    at::addmm_out(block, block, left, right);
-  });
-}
-
-at::Tensor CpuBackend::Widened(const at::Tensor& matrix) {
-  if (matrix.scalar_type() == at::kFloat) return matrix;
-  at::Tensor wide = at::empty(matrix.sizes(), at::kFloat);
-  const int64_t rows = matrix.size(0);
-  pool_->ParallelFor((rows + kTileRows - 1) / kTileRows, [&](int64_t tile, int) {
-    const int64_t first = tile * kTileRows;
-    const int64_t count = std::min(kTileRows, rows - first);
-    wide.narrow(0, first, count).copy_(matrix.narrow(0, first, count));
-  });
-  return wide;
-}
-
-// Widening costs as little as splitting `right` into halves that bfloat16 holds would gain.
-void CpuBackend::AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
-                                   at::Tensor* product) {
-  if (left.scalar_type() == at::kFloat) return AddFloatProduct(left, right, product);
-  for (int64_t first = 0; first < left.size(0); first += kRowsAtOnce) {
-    const int64_t count = std::min(kRowsAtOnce, left.size(0) - first);
-    AddFloatProduct(Widened(left.narrow(0, first, count)), right.narrow(0, first, count), product);
-  }
-}
-
-void CpuBackend::AddFloatProduct(const at::Tensor& left, const at::Tensor& right,
-                                 at::Tensor* product) {
-  const int64_t k = left.size(1);
-  const int64_t m = right.size(1);
-  const int64_t across = (m + kGramTile - 1) / kGramTile;
-  const int64_t tiles = (k + kGramTile - 1) / kGramTile * across;
-  pool_->ParallelFor(tiles, [&](int64_t item, int) {
-    const int64_t i = item / across * kGramTile;
-    const int64_t j = item % across * kGramTile;
-    const int64_t height = std::min(kGramTile, k - i);
-    const int64_t width = std::min(kGramTile, m - j);
-    at::Tensor block = product->narrow(0, i, height).narrow(1, j, width);
-    at::addmm_out(block, block, left.narrow(1, i, height).t(), right.narrow(1, j, width));
-  });
-}
-
-void CpuBackend::FinishGram(at::Tensor* gram) {
-  const int64_t k = gram->size(0);
-  float* g = gram->data_ptr<float>();
-  for (int64_t i = 0; i < k; ++i) {
-    for (int64_t j = 0; j < i; ++j) g[i * k + j] = g[j * k + i];
-  }
-}
-
 void CpuBackend::NoteMemory(const at::Tensor& x, const LayerInputs& inputs) {
   const int64_t packed = qkv_.bytes() + o_.bytes() + gate_up_.bytes() + down_.bytes();
   scratch_bytes_ = std::max(scratch_bytes_, packed + loss_.packed_bytes());
   int64_t bytes = static_cast<int64_t>(x.nbytes()) + attention_.bytes() + attention_out_.bytes() +
-                  loss_.bytes() + bfloat16_gram_.bytes();
+                  loss_.bytes() + sums_.bytes();
   for (const Buffer& buffer : tile_scratch_) bytes += buffer.bytes();
   for (const at::Tensor* tensor : {&inputs.qkv, &inputs.o, &inputs.gate_up, &inputs.down}) {
     if (tensor->defined()) bytes += static_cast<int64_t>(tensor->nbytes());

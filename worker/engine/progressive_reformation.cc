@@ -150,7 +150,7 @@ class Reformer {
       const at::Tensor h = Normalised(part.reformed.narrow(0, first, count), norm);
       const at::Tensor dense = Normalised(part.dense.narrow(0, first, count), norm);
       backend_->AccumulateGram(h, &gram);
-      backend_->AccumulateProduct(h, dense.to(at::kFloat).sub_(h), &cross);
+      backend_->AccumulateProduct(h, dense.to(at::kFloat).sub_(h).to(h.scalar_type()), &cross);
     }));
     backend_->FinishGram(&gram);
     ESPALIER_ASSIGN_OR_RETURN(const at::Tensor change,
@@ -195,7 +195,9 @@ class Reformer {
           backend_->Inner(model_, index, *own, count / part.length, part.length, x);
       const at::Tensor a = factor == 1 ? rows : rows.to(at::kFloat) * factor;
       backend_->AccumulateGram(a, &gram);
-      backend_->AccumulateProduct(a, target, &product);
+      // In a bfloat16 job the targets are rounded, by a thousandth of what they are; what they have
+      // that no weights explain is a hundred times that.
+      backend_->AccumulateProduct(a, target.to(a.scalar_type()), &product);
       if (model_.device.is_cpu()) inner->push_back(rows);
     }));
     backend_->FinishGram(&gram);

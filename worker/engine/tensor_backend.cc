@@ -100,12 +100,7 @@ class TensorBackend : public Backend {
   void FinishGram(at::Tensor*) override {}
   void AccumulateProduct(const at::Tensor& left, const at::Tensor& right,
                          at::Tensor* product) override {
-    if (left.scalar_type() == at::kFloat) return AddProduct(left, right, product);
-    // Two halves have 16 bits of every value's 24: an A100 multiplies bfloat16 sixteen times as
-    // fast as float32.
-    const at::Tensor high = right.to(left.scalar_type());
-    AddProduct(left, high, product);
-    AddProduct(left, (right - high).to(left.scalar_type()), product);
+    AddProduct(left, right, product);
   }
 
   int64_t scratch_bytes() const override { return scratch_bytes_; }
