@@ -96,6 +96,9 @@ class Backend {
                            const at::Tensor& x) = 0;
   virtual void AddOutput(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
                          const at::Tensor& inner, at::Tensor* x) = 0;
+  // Whether a caller that needs Inner twice had better keep it: a CPU has the memory and lacks the
+  // speed, a GPU has it the other way round.
+  virtual bool KeepsInner() const = 0;
 
   // Of each sequence's tokens 1 … T − 1, after a final norm with these weights ([d] float32) and
   // the head; never holds a [rows, V] tensor. `dense` (may be null) has the dense model's

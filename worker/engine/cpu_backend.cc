@@ -41,21 +41,16 @@ class Buffer {
   at::Tensor storage_;
 };
 
-std::vector<const void*> RowPointers(const at::Tensor& matrix, const std::vector<int64_t>& rows) {
+// The rows of a replacement, or the selected ones of the resident matrix.
+std::vector<const void*> Rows(const at::Tensor& replacement, const at::Tensor& resident,
+                              const std::vector<int64_t>& rows) {
+  const bool replaced = replacement.defined();
+  const at::Tensor& matrix = replaced ? replacement : resident;
   const char* data = static_cast<const char*>(matrix.data_ptr());
   const auto row_bytes = static_cast<int64_t>(matrix.element_size()) * matrix.size(1);
-  std::vector<const void*> pointers;
-  pointers.reserve(rows.size());
-  for (const int64_t row : rows) pointers.push_back(data + row * row_bytes);
-  return pointers;
-}
-
-std::vector<const void*> AllRowPointers(const at::Tensor& matrix) {
-  const char* data = static_cast<const char*>(matrix.data_ptr());
-  const auto row_bytes = static_cast<int64_t>(matrix.element_size()) * matrix.size(1);
-  std::vector<const void*> pointers(matrix.size(0));
+  std::vector<const void*> pointers(replaced ? matrix.size(0) : std::ssize(rows));
   for (size_t i = 0; i < pointers.size(); ++i) {
-    pointers[i] = data + static_cast<int64_t>(i) * row_bytes;
+    pointers[i] = data + (replaced ? static_cast<int64_t>(i) : rows[i]) * row_bytes;
   }
   return pointers;
 }
@@ -77,6 +72,7 @@ class CpuBackend : public Backend {
                    int64_t sequences, int64_t length, const at::Tensor& x) override;
   void AddOutput(const ResidentModel& model, int64_t layer, const LayerSelection& selection,
                  const at::Tensor& inner, at::Tensor* x) override;
+  bool KeepsInner() const override { return true; }
   std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
                                const at::Tensor& x, const int32_t* tokens, int64_t sequences,
                                int64_t length, const DenseRows* dense) override;
@@ -113,8 +109,6 @@ class CpuBackend : public Backend {
                   const LayerSelection& selection);
   void PackOutputs(const ResidentModel& model, const ResidentLayer& layer,
                    const LayerSelection& selection);
-  static std::vector<const void*> Rows(const at::Tensor& replacement, const at::Tensor& resident,
-                                       const std::vector<int64_t>& rows);
   at::ScalarType InputType() const {
     return type_ == ComputeType::kFloat32 ? at::kFloat : at::kBFloat16;
   }
@@ -185,12 +179,6 @@ at::Tensor CpuBackend::Embed(const ResidentModel& model, const int32_t* tokens, 
     }
   });
   return x;
-}
-
-// The rows of a replacement, or the selected ones of the resident matrix.
-std::vector<const void*> CpuBackend::Rows(const at::Tensor& replacement, const at::Tensor& resident,
-                                          const std::vector<int64_t>& rows) {
-  return replacement.defined() ? AllRowPointers(replacement) : RowPointers(resident, rows);
 }
 
 void CpuBackend::PackInputs(const ResidentModel& model, const ResidentLayer& layer,

@@ -198,7 +198,7 @@ class Reformer {
       // In a bfloat16 job the targets are rounded, by a thousandth of what they are; what they have
       // that no weights explain is a hundred times that.
       backend_->AccumulateProduct(a, target.to(a.scalar_type()), &product);
-      if (model_.device.is_cpu()) inner->push_back(rows);
+      if (backend_->KeepsInner()) inner->push_back(rows);
     }));
     backend_->FinishGram(&gram);
     at::Tensor* weights = mlp ? &own->weights.down_transposed : &own->weights.o_transposed;

@@ -161,43 +161,74 @@ class ProgressiveReformationTest : public ::testing::Test {
 };
 
 // Long sequences, the last of which are not fitted to, and many of one token that count less.
+// One backend keeps what output linears get, the other computes it again.
 TEST_F(ProgressiveReformationTest, SolvesItsLeastSquaresProblems) {
-  std::vector<Streams> streams = {Embedded(10, 48, /*fitted=*/8, 1), Embedded(100, 1, 100, 0.08)};
-  std::vector<Streams> expected;
-  for (const Streams& part : streams) {
-    expected.push_back(part);
-    expected.back().dense = part.dense.clone();
-    expected.back().reformed = part.reformed.clone();
+  for (Backend* backend : {backend_.get(), plain_.get()}) {
+    std::vector<Streams> streams = {Embedded(10, 48, /*fitted=*/8, 1), Embedded(100, 1, 100, 0.08)};
+    std::vector<Streams> expected;
+    for (const Streams& part : streams) {
+      expected.push_back(part);
+      expected.back().dense = part.dense.clone();
+      expected.back().reformed = part.reformed.clone();
+    }
+    std::vector<LayerSelection> selections;
+    for (int64_t i = 0; i < config_.num_layers; ++i) {
+      selections.push_back(SelectLayer(subnet_.layers[i], model_.subnet.layers[i], config_));
+    }
+    // One attention has queries and values of its own already.
+    selections[1].weights.q =
+        at::randn({std::ssize(selections[1].query_rows), config_.hidden_size}, at::kFloat);
+    selections[1].weights.v =
+        at::randn({std::ssize(selections[1].key_rows), config_.hidden_size}, at::kFloat);
+    const auto reformed =
+        ComputeProgressiveReformation(model_, selections, options_, backend, &pool_, {}, &streams);
+    ASSERT_TRUE(reformed.ok()) << reformed.status();
+    for (int64_t i = 0; i < config_.num_layers; ++i) {
+      const LayerWeights& weights = reformed->weights->layers[i];
+      for (const bool mlp : {false, true}) {
+        const bool present = mlp ? selections[i].has_mlp() : selections[i].has_attention();
+        if (!present) {
+          for (Streams& part : expected) {
+            Run(i, Select(i, model_.subnet, mlp), part.length, &part.dense);
+          }
+          continue;
+        }
+        const LayerWeights module = Expected(i, mlp, selections[i].weights, &expected);
+        ExpectNear(weights, module, mlp, 1e-4);
+      }
+    }
+    for (size_t part = 0; part < streams.size(); ++part) {
+      EXPECT_LT(Distance(streams[part].dense, expected[part].dense), 1e-4) << part;
+      EXPECT_LT(Distance(streams[part].reformed, expected[part].reformed), 1e-4) << part;
+    }
   }
+}
+
+// In bfloat16, inputs and targets are rounded; what is left unexplained is as much.
+TEST_F(ProgressiveReformationTest, ExplainsAsMuchInBFloat16) {
+  const ResidentModel narrow =
+      *LoadResidentModel(*OpenModelFolder(WriteTestModel(config_, 21, "progressive")),
+                         WholeModel(config_), at::kBFloat16, at::kCPU);
   std::vector<LayerSelection> selections;
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     selections.push_back(SelectLayer(subnet_.layers[i], model_.subnet.layers[i], config_));
   }
-  // One attention has queries and values of its own already.
-  selections[1].weights.q =
-      at::randn({std::ssize(selections[1].query_rows), config_.hidden_size}, at::kFloat);
-  selections[1].weights.v =
-      at::randn({std::ssize(selections[1].key_rows), config_.hidden_size}, at::kFloat);
-  const auto reformed = ComputeProgressiveReformation(model_, selections, options_, backend_.get(),
-                                                      &pool_, {}, &streams);
-  ASSERT_TRUE(reformed.ok()) << reformed.status();
-  for (int64_t i = 0; i < config_.num_layers; ++i) {
-    const LayerWeights& weights = reformed->weights->layers[i];
-    for (const bool mlp : {false, true}) {
-      const bool present = mlp ? selections[i].has_mlp() : selections[i].has_attention();
-      if (!present) {
-        for (Streams& part : expected) {
-          Run(i, Select(i, model_.subnet, mlp), part.length, &part.dense);
-        }
-        continue;
-      }
-      const LayerWeights module = Expected(i, mlp, selections[i].weights, &expected);
-      ExpectNear(weights, module, mlp, 1e-4);
+  const auto errors = [&](const ResidentModel& model, Backend* backend) {
+    std::vector<Streams> streams = {Embedded(10, 48, /*fitted=*/8, 1), Embedded(100, 1, 100, 0.08)};
+    auto reformed =
+        ComputeProgressiveReformation(model, selections, options_, backend, &pool_, {}, &streams);
+    EXPECT_TRUE(reformed.ok()) << reformed.status();
+    return reformed.ok() ? reformed->errors : std::vector<ReformationError>();
+  };
+  const std::vector<ReformationError> wide = errors(model_, backend_.get());
+  ASSERT_FALSE(wide.empty());
+  for (Backend* backend : {backend_.get(), plain_.get()}) {
+    const std::vector<ReformationError> rounded = errors(narrow, backend);
+    ASSERT_EQ(rounded.size(), wide.size());
+    for (size_t i = 0; i < wide.size(); ++i) {
+      EXPECT_LT(wide[i].after, wide[i].before);
+      EXPECT_NEAR(rounded[i].after, wide[i].after, 0.02 * wide[i].after) << i;
     }
-  }
-  for (size_t part = 0; part < streams.size(); ++part) {
-    EXPECT_LT(Distance(streams[part].dense, expected[part].dense), 1e-4) << part;
-    EXPECT_LT(Distance(streams[part].reformed, expected[part].reformed), 1e-4) << part;
   }
 }
 

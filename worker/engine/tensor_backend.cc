@@ -89,6 +89,8 @@ class TensorBackend : public Backend {
     NoteMemory(*x);
   }
 
+  bool KeepsInner() const override { return false; }
+
   std::vector<LossSums> Losses(const ResidentModel& model, const at::Tensor& final_norm,
                                const at::Tensor& x, const int32_t* tokens, int64_t sequences,
                                int64_t length, const DenseRows* dense) override;
