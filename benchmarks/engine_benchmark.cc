@@ -6,7 +6,7 @@
 #include <string>
 
 #include "benchmarks/workload.h"
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 
 namespace espalier {
 namespace {
@@ -52,13 +52,13 @@ void Register() {
   };
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const std::string suffix = type == at::kFloat ? "/float32" : "/bfloat16";
-    add("SmolLM2" + suffix, Evaluation, SmolLm2Shape(), type, 512, 100);
-    add("SmolLM2" + suffix, Evaluation, SmolLm2Shape(), type, 2048, 100);
-    add("SmolLM2" + suffix, Evaluation, SmolLm2Shape(), type, 2048, 50);
+    add("SmolLM2" + suffix, Evaluation, SmolLm2(), type, 512, 100);
+    add("SmolLM2" + suffix, Evaluation, SmolLm2(), type, 2048, 100);
+    add("SmolLM2" + suffix, Evaluation, SmolLm2(), type, 2048, 50);
     add("LLaMA7B_2_layers" + suffix, Evaluation, two_layers, type, 2048, 100);
     add("LLaMA7B_2_layers" + suffix, Evaluation, two_layers, type, 2048, 50);
     add("LLaMA7B_layers_only" + suffix, SubnetLayers, two_layers, type, 2048, 50);
-    add("SmolLM2_layers_only" + suffix, SubnetLayers, SmolLm2Shape(), type, 2048, 50);
+    add("SmolLM2_layers_only" + suffix, SubnetLayers, SmolLm2(), type, 2048, 50);
   }
 }
 

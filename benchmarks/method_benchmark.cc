@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "benchmarks/workload.h"
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 #include "worker/engine/elimination.h"
 #include "worker/engine/progressive_reformation.h"
 #include "worker/engine/statistics.h"
@@ -23,7 +23,7 @@ namespace {
 constexpr int64_t kLength = 512;
 
 ModelConfig Layers(int64_t count) {
-  ModelConfig config = SmolLm2Shape();
+  ModelConfig config = SmolLm2();
   config.num_layers = count;
   return config;
 }
@@ -84,7 +84,7 @@ void Statistics(benchmark::State& state, at::ScalarType type) {
 // after every eight channels, by one thread like ours.
 void EliminatesChannels(benchmark::State& state) {
   const c10::InferenceMode no_autograd;
-  const ModelConfig config = SmolLm2Shape();
+  const ModelConfig config = SmolLm2();
   const int64_t f = config.intermediate_size;
   const int64_t d = config.hidden_size;
   const at::Tensor x = at::randn({4 * f, f});
@@ -94,7 +94,7 @@ void EliminatesChannels(benchmark::State& state) {
       state,
       [&] {
         LayerRanking ranking;
-        Check(EliminateChannels(weights, gram, {.channels = 64, .pairs = 4}, {}, &ranking));
+        Check(EliminateChannels(weights, gram, {.channels = 64, .pairs = 4}, {}, {}, &ranking));
       },
       [&] {
         at::set_num_threads(1);
@@ -113,7 +113,7 @@ void EliminatesChannels(benchmark::State& state) {
 // A loss with the divergence from the dense model; limit: the loss alone.
 void Divergence(benchmark::State& state) {
   const c10::InferenceMode no_autograd;
-  Workload work(SmolLm2Shape(), at::kFloat, kLength, 50);
+  Workload work(SmolLm2(), at::kFloat, kLength, 50);
   at::Tensor x = work.Embed();
   const DenseRows dense = work.backend().Predictions(work.model(), x);
   TakeTurns(

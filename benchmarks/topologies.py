@@ -7,7 +7,7 @@ and, for the memory, four stages. Prints a table with the rate of the search (de
 be the same everywhere), its ratio to the first row, and every worker's resident memory at the end
 of the search (anonymous: weights and scratch; file: pages of the model's files).
 
-Usage: benchmarks/topologies.py BUILD_DIR MODEL TEXT [--format wikitext] [--generations 4]
+Usage: benchmarks/topologies.py BUILD_DIR MODEL TEXT [--format wikitext] [--generations 3]
 """
 
 import argparse

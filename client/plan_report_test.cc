@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/model_folder.h"
+#include "common/testing/model_files.h"
 #include "nlohmann/json.hpp"
 
 namespace espalier {
@@ -35,20 +36,9 @@ inline ModelConfig SmallConfig(bool tied = false) {
 }
 
 inline nlohmann::json SmallConfigJson(bool tied = false) {
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"model_type", "llama"},
-          {"num_hidden_layers", 3},
-          {"hidden_size", 5},
-          {"num_attention_heads", 4},
-          {"num_key_value_heads", 2},
-          {"head_dim", 6},
-          {"intermediate_size", 10},
-          {"vocab_size", 7},
-          {"max_position_embeddings", 64},
-          {"rms_norm_eps", 1e-5},
-          {"rope_theta", 500},
-          {"tie_word_embeddings", tied},
-          {"bos_token_id", 3}};
+  nlohmann::json json = ConfigJson(SmallConfig(tied));
+  json["bos_token_id"] = 3;
+  return json;
 }
 
 // Layer 0 thinned, with one whole group gone; layer 1 without attention; layer 2 dropped.

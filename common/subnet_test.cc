@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "common/file.h"
+#include "common/testing/model_shapes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -174,14 +175,7 @@ TEST(SubnetTest, ReadSubnetNamesAMissingFile) {
 TEST(SubnetTest, CountsOfTheGoldenSubnets) {
   const std::filesystem::path golden = "../shared/goldens/smollm2.json";
   if (!std::filesystem::exists(golden)) GTEST_SKIP() << golden << " is not there";
-  const ModelConfig config{.num_layers = 30,
-                           .hidden_size = 576,
-                           .num_heads = 9,
-                           .num_kv_heads = 3,
-                           .head_dim = 64,
-                           .intermediate_size = 1536,
-                           .vocab_size = 49152,
-                           .tie_word_embeddings = true};
+  const ModelConfig config = SmolLm2();
   EXPECT_EQ(DenseParameters(config), 134515008);
   const auto text = ReadFile(golden);
   ASSERT_TRUE(text.ok()) << text.status();

@@ -14,6 +14,7 @@
 #include "common/rng.h"
 #include "common/safetensors.h"
 #include "common/subnet.h"
+#include "common/testing/model_files.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
@@ -35,51 +36,10 @@ std::string ByteToken(int byte) {
   return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
 }
 
-std::string TokenizerJson() {
+nlohmann::json TokenizerJson() {
   nlohmann::json vocabulary = nlohmann::json::object();
   for (int byte = 0; byte < 256; ++byte) vocabulary[ByteToken(byte)] = byte;
-  const nlohmann::json byte_level = {{"type", "ByteLevel"},
-                                     {"add_prefix_space", false},
-                                     {"trim_offsets", true},
-                                     {"use_regex", true}};
-  return nlohmann::json{{"version", "1.0"},
-                        {"truncation", nullptr},
-                        {"padding", nullptr},
-                        {"added_tokens", nlohmann::json::array()},
-                        {"normalizer", nullptr},
-                        {"pre_tokenizer", byte_level},
-                        {"post_processor", nullptr},
-                        {"decoder", byte_level},
-                        {"model",
-                         {{"type", "BPE"},
-                          {"dropout", nullptr},
-                          {"unk_token", nullptr},
-                          {"continuing_subword_prefix", nullptr},
-                          {"end_of_word_suffix", nullptr},
-                          {"fuse_unk", false},
-                          {"byte_fallback", false},
-                          {"vocab", vocabulary},
-                          {"merges", nlohmann::json::array()}}}}
-      .dump();
-}
-
-std::string ConfigJson(const ModelConfig& config) {
-  return nlohmann::json{{"architectures", {"LlamaForCausalLM"}},
-                        {"model_type", "llama"},
-                        {"hidden_act", "silu"},
-                        {"hidden_size", config.hidden_size},
-                        {"intermediate_size", config.intermediate_size},
-                        {"max_position_embeddings", config.max_position_embeddings},
-                        {"num_attention_heads", config.num_heads},
-                        {"num_hidden_layers", config.num_layers},
-                        {"num_key_value_heads", config.num_kv_heads},
-                        {"head_dim", config.head_dim},
-                        {"rms_norm_eps", config.rms_norm_eps},
-                        {"rope_theta", config.rope_theta},
-                        {"tie_word_embeddings", config.tie_word_embeddings},
-                        {"torch_dtype", "bfloat16"},
-                        {"vocab_size", config.vocab_size}}
-      .dump(2);
+  return ByteLevelTokenizerJson(vocabulary);
 }
 
 // Ones for norms, otherwise uniform with the standard deviation that keeps activations near one.
@@ -118,8 +78,10 @@ void WriteSmallModel(const std::filesystem::path& folder, uint64_t seed) {
   RandomStream random(seed, RandomPurpose::kTest, 0, 0);
   std::string file = SafetensorsHeader(tensors, {{"format", "pt"}});
   for (const TensorSpec& tensor : tensors) file += TensorBytes(tensor, random);
-  WriteTestFile(folder / "config.json", ConfigJson(config));
-  WriteTestFile(folder / "tokenizer.json", TokenizerJson());
+  nlohmann::json json = ConfigJson(config);
+  json["torch_dtype"] = "bfloat16";
+  WriteTestFile(folder / "config.json", json.dump(2));
+  WriteTestFile(folder / "tokenizer.json", TokenizerJson().dump());
   WriteTestFile(folder / "model.safetensors", file);
 }
 

@@ -1,6 +1,6 @@
 #include "common/plan/allocation_counts.h"
 
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -21,14 +21,14 @@ JobSpec OwnJob(const ModelConfig& config) {
 }
 
 TEST(AllocationCountsTest, ProbesAreNothingAThirdAndTwoThirds) {
-  const LayerProbes probes = ProbesOf(SmolLm2Shape(), OwnJob(SmolLm2Shape()));
+  const LayerProbes probes = ProbesOf(SmolLm2(), OwnJob(SmolLm2()));
   // 3 groups of 32 pairs: 32 of 96 and 64 are cuts. 1536 channels in steps of 64: 512 and 1024.
   EXPECT_THAT(probes.attention, ElementsAre(0, DoubleEq(32. / 96), DoubleEq(64. / 96)));
   EXPECT_THAT(probes.mlp, ElementsAre(0, DoubleEq(512. / 1536), DoubleEq(1024. / 1536)));
 }
 
 TEST(AllocationCountsTest, WithoutCutsNothingIsLeftToProbe) {
-  ModelConfig config = SmolLm2Shape();
+  ModelConfig config = SmolLm2();
   JobSpec spec = OwnJob(config);
   config.num_kv_heads = config.num_heads = 1;
   spec.align_mlp = config.intermediate_size;
@@ -42,7 +42,7 @@ TEST(AllocationCountsTest, WithoutCutsNothingIsLeftToProbe) {
 
 // docs/results.md: 357 candidates and 207,872 tokens in 16 rounds.
 TEST(AllocationCountsTest, SmolLm2IsScoredAsOftenAsTheJobsReportSays) {
-  const ModelConfig config = SmolLm2Shape();
+  const ModelConfig config = SmolLm2();
   JobSpec spec = OwnJob(config);
   spec.allocation.generations = 16;
   int64_t candidates = 30 * ProbesOf(config, spec).count();
@@ -56,7 +56,7 @@ TEST(AllocationCountsTest, SmolLm2IsScoredAsOftenAsTheJobsReportSays) {
 }
 
 TEST(AllocationCountsTest, WindowsEndWithTheText) {
-  const ModelConfig config = SmolLm2Shape();
+  const ModelConfig config = SmolLm2();
   JobSpec spec = OwnJob(config);
   spec.allocation.sequences = 1;
   spec.allocation.offspring = 1;
@@ -69,7 +69,7 @@ TEST(AllocationCountsTest, WindowsEndWithTheText) {
 
 TEST(AllocationCountsTest, TheRepairCacheHoldsAGibibyteOrEveryCut) {
   EXPECT_EQ(RepairCacheBytes(Llama7B(), OwnJob(Llama7B())), int64_t{1} << 30);
-  ModelConfig small = SmolLm2Shape();
+  ModelConfig small = SmolLm2();
   const JobSpec spec = OwnJob(small);
   small.num_layers = 1;
   const int64_t bytes = RepairCacheBytes(small, spec);

@@ -39,6 +39,15 @@ TEST(DeviceSpecTest, WorkersShareTheMachine) {
   EXPECT_EQ(CpuDevice(1, 1000, 4).threads, 1);
 }
 
+TEST(DeviceSpecTest, WithoutBFloat16ProductsBothPrecisionsHaveOneRate) {
+  DeviceSpec cpu = CpuDevice(8, 64000, 1, /*multiplies_bfloat16=*/false);
+  EXPECT_DOUBLE_EQ(cpu.bfloat16_flops, cpu.float32_flops);
+  EXPECT_DOUBLE_EQ(cpu.float32_flops, CpuDevice(8, 64000).float32_flops);
+  EXPECT_LT(cpu.bfloat16_flops, CpuDevice(8, 64000).bfloat16_flops);
+  SetRate(8e12, Precision::kBFloat16, &cpu);
+  EXPECT_DOUBLE_EQ(cpu.float32_flops, 8e12);
+}
+
 TEST(DeviceSpecTest, AGivenRateIsThatOfTheJobsPrecision) {
   DeviceSpec cpu = CpuDevice(2, 1000);
   SetRate(8e12, Precision::kBFloat16, &cpu);

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "common/plan/model_cost.h"
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -71,7 +71,7 @@ TEST(JobPlanTest, StagesTogetherHoldTheModelOnce) {
 }
 
 TEST(JobPlanTest, ATiedHeadOnAnotherStageIsASecondCopy) {
-  const ModelConfig config = SmolLm2Shape();
+  const ModelConfig config = SmolLm2();
   const auto weights = [&](int64_t stages) {
     const JobPlan plan = PlanOf(config, PaperJob(config), Devices("a100-40g", 2, stages));
     return std::accumulate(plan.stages.begin(), plan.stages.end(), int64_t{0},

@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "common/plan/test_shapes.h"
 #include "common/subnet.h"
+#include "common/testing/model_shapes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -21,7 +21,7 @@ std::vector<Published> PublishedModels() {
           {Llama13B(), 13015864320},
           {Llama30B(), 32528943616},
           {Llama65B(), 65285660672},
-          {SmolLm2Shape(), 134515008}};
+          {SmolLm2(), 134515008}};
 }
 
 TEST(ModelCostTest, PartsAddUpToThePublishedCounts) {
@@ -57,7 +57,7 @@ TEST(ModelCostTest, UniformShareLeavesTheTarget) {
     EXPECT_NEAR(dense - blocks + share * blocks, 0.7 * dense, 1e-9 * dense);
     EXPECT_DOUBLE_EQ(UniformShare(config, 1), 1);
   }
-  EXPECT_EQ(UniformShare(SmolLm2Shape(), 0.1), 0);  // the embedding alone is more
+  EXPECT_EQ(UniformShare(SmolLm2(), 0.1), 0);  // the embedding alone is more
 }
 
 // d = 4, H = 2, G = 1, h = 2, f = 6, V = 10, T = 3.

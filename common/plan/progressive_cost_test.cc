@@ -2,7 +2,7 @@
 
 #include "common/plan/model_cost.h"
 #include "common/plan/test_counter.h"
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 #include "gtest/gtest.h"
 
 namespace espalier {

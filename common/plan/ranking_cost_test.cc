@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "common/plan/test_counter.h"
-#include "common/plan/test_shapes.h"
+#include "common/testing/model_shapes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

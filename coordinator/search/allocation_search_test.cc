@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/rng.h"
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/module_options.h"
 #include "coordinator/search/test_models.h"
 #include "gmock/gmock.h"
@@ -18,11 +19,9 @@
 namespace espalier {
 namespace {
 
-using search::Llama65BShape;
 using search::ModuleTable;
 using search::RandomRanking;
 using search::SmallModel;
-using search::SmolLm2Model;
 using search::TestJob;
 using search::TinyModel;
 using ::testing::HasSubstr;
@@ -213,8 +212,8 @@ TEST(AllocationSearchTest, EveryCandidateIsLegalAtPublishedSizes) {
     ModelConfig config;
     CutSteps steps;
   } kModels[] = {{many_heads, {.channels = 8, .pairs = 2}},
-                 {SmolLm2Model(), {.channels = 64, .pairs = 4}},
-                 {Llama65BShape(), {.channels = 1024, .pairs = 16}}};
+                 {SmolLm2(), {.channels = 64, .pairs = 4}},
+                 {Llama70B(), {.channels = 1024, .pairs = 16}}};
   for (const auto& [config, steps] : kModels) {
     const Ranking ranking = RandomRanking(config, steps, 1);
     const bool large = config.num_layers == 80;
@@ -532,6 +531,11 @@ TEST(AllocationSearchTest, RefusesRatiosThatCannotBeReached) {
   EXPECT_TRUE(MakeAllocationSearch(config, spec, ranking).ok());
   spec.ratio = 0.02;
   EXPECT_THAT(Refusal(config, spec, ranking), HasSubstr("raise target.ratio"));
+  // Of what is not cut there is but one size: 12 channels, 296, in each of three layers.
+  spec.ratio = 0.2;
+  spec.cut = CutModules::kAttention;
+  EXPECT_THAT(Refusal(config, spec, ranking),
+              HasSubstr("reached is 0.312057, the modules that target.cut leaves whole"));
 }
 
 TEST(AllocationSearchTest, RefusesWrongCountsAndRankings) {

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/baseline_subnet.h"
 #include "coordinator/search/test_models.h"
 #include "gtest/gtest.h"
@@ -10,7 +11,6 @@ namespace espalier {
 namespace {
 
 using search::RandomScores;
-using search::SmolLm2Model;
 
 JobSpec Job(SearchMethod method) {
   JobSpec spec;
@@ -20,11 +20,11 @@ JobSpec Job(SearchMethod method) {
   spec.output = "o";
   spec.ratio = 0.7;
   spec.seed = 3;
-  return *ResolveDefaults(spec, SmolLm2Model());
+  return *ResolveDefaults(spec, SmolLm2());
 }
 
 TEST(BaselineSearchTest, HasOneCandidate) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   const UnitScores scores = RandomScores(config, 1);
   for (const SearchMethod method : {SearchMethod::kRandom, SearchMethod::kMagnitude,
                                     SearchMethod::kWandaSp, SearchMethod::kFlap}) {
@@ -49,7 +49,7 @@ TEST(BaselineSearchTest, HasOneCandidate) {
 }
 
 TEST(BaselineSearchTest, RandomFollowsTheSeedAndTheOthersTheScores) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   const auto subnet = [&](SearchMethod method, uint64_t seed, uint64_t scores) {
     JobSpec spec = Job(method);
     spec.seed = seed;

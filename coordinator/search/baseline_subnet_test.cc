@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/test_models.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -60,8 +61,7 @@ int64_t KeptGroups(const LayerMask& layer) {
 class BaselineSubnetTest : public ::testing::TestWithParam<SearchMethod> {};
 
 TEST_P(BaselineSubnetTest, IsLegalAtEveryRatio) {
-  for (const ModelConfig& config :
-       {SmallModel(), SmolLm2Model(), MultiHead(SmolLm2Model()), Llama65BShape()}) {
+  for (const ModelConfig& config : {SmallModel(), SmolLm2(), MultiHead(SmolLm2()), Llama70B()}) {
     const bool large = config.num_layers > 60;
     const int64_t seeds = large ? 1 : 3;
     for (const double ratio :
@@ -82,7 +82,7 @@ TEST_P(BaselineSubnetTest, IsLegalAtEveryRatio) {
 }
 
 TEST_P(BaselineSubnetTest, KeepsTheBestUnitsOfEveryModule) {
-  const ModelConfig config = MultiHead(SmolLm2Model());
+  const ModelConfig config = MultiHead(SmolLm2());
   const UnitScores scores = RandomScores(config, 5);
   const auto subnet = BaselineSubnet(config, BaselineJob(config, GetParam(), 0.6), scores);
   ASSERT_TRUE(subnet.ok()) << subnet.status();
@@ -112,7 +112,7 @@ TEST_P(BaselineSubnetTest, KeepsTheBestUnitsOfEveryModule) {
 }
 
 TEST_P(BaselineSubnetTest, ErrorsSayWhatToRelax) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   const UnitScores scores = RandomScores(config, 1);
   JobSpec spec = BaselineJob(config, GetParam(), 0.6);
   spec.ratio = 0.22;
@@ -136,7 +136,7 @@ INSTANTIATE_TEST_SUITE_P(Methods, BaselineSubnetTest,
                                            SearchMethod::kFlap));
 
 TEST(UniformSubnetTest, SizesAreThoseOfEveryLayer) {
-  const ModelConfig config = MultiHead(SmolLm2Model());
+  const ModelConfig config = MultiHead(SmolLm2());
   for (const double ratio : {0.9, 0.8, 0.7, 0.6, 0.5}) {
     const JobSpec spec = BaselineJob(config, SearchMethod::kWandaSp, ratio);
     const auto subnet = BaselineSubnet(config, spec, RandomScores(config, 3));
@@ -157,7 +157,7 @@ TEST(UniformSubnetTest, SizesAreThoseOfEveryLayer) {
 
 // FLAP's rule by its definition: of all thresholds, the lowest whose subnet is not too large.
 TEST(FlapSubnetTest, KeepsWhatIsAboveOneThreshold) {
-  const ModelConfig config = MultiHead(SmolLm2Model());
+  const ModelConfig config = MultiHead(SmolLm2());
   JobSpec spec = BaselineJob(config, SearchMethod::kFlap, 0.7);
   spec.align_mlp = 1;
   spec.reformation.method = ReformationMethod::kNone;  // no room for biases
@@ -224,7 +224,7 @@ TEST(FlapSubnetTest, KeepsWhatIsAboveOneThreshold) {
 
 // A module whose scores are all alike, as a single KV group's are, is at its mean.
 TEST(FlapSubnetTest, EqualScoresAreNoObstacle) {
-  ModelConfig config = SmolLm2Model();
+  ModelConfig config = SmolLm2();
   config.num_kv_heads = 1;
   UnitScores scores = RandomScores(config, 2);
   scores.layers[3].mlp.assign(config.intermediate_size, 1.0);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <tuple>
 
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/test_models.h"
 #include "gtest/gtest.h"
 
@@ -107,7 +108,7 @@ TEST(InitialArchitectureTest, EqualsBruteForceOnATinyModel) {
 }
 
 TEST(InitialArchitectureTest, EveryLayerHasNearlyTheSameRatio) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   const UnitScores scores = RandomScores(config, 1);
   for (double ratio : {0.5, 0.6, 0.7, 0.8, 0.9}) {
     JobSpec spec = TestJob(config, ratio);

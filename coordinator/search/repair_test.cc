@@ -3,6 +3,7 @@
 #include <memory>
 #include <set>
 
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/test_models.h"
 #include "gtest/gtest.h"
 
@@ -74,7 +75,7 @@ TEST(RepairLevelsTest, ReachesEveryWindowThatCanBeReached) {
 }
 
 TEST(RepairLevelsTest, SpreadsTheChangeOverModules) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   const auto space = Space(config, TestJob(config, 0.8));
   ASSERT_NE(space, nullptr);
   const Levels dense(

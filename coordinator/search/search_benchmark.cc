@@ -8,44 +8,13 @@
 
 #include "benchmark/benchmark.h"
 #include "common/rng.h"
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/allocation.h"
 #include "coordinator/search/allocation_search.h"
 #include "coordinator/search/search.h"
 
 namespace espalier {
 namespace {
-
-ModelConfig Llama7B() {
-  ModelConfig config;
-  config.num_layers = 32;
-  config.hidden_size = 4096;
-  config.num_heads = 32;
-  config.num_kv_heads = 32;
-  config.head_dim = 128;
-  config.intermediate_size = 11008;
-  config.vocab_size = 32000;
-  return config;
-}
-
-ModelConfig Llama65B() {
-  ModelConfig config;
-  config.num_layers = 80;
-  config.hidden_size = 8192;
-  config.num_heads = 64;
-  config.num_kv_heads = 64;
-  config.head_dim = 128;
-  config.intermediate_size = 22016;
-  config.vocab_size = 32000;
-  return config;
-}
-
-// The shape of LLaMA-2-70B: the most channels of the supported family at this depth.
-ModelConfig Llama70B() {
-  ModelConfig config = Llama65B();
-  config.num_kv_heads = 8;
-  config.intermediate_size = 28672;
-  return config;
-}
 
 JobSpec PaperJob(const ModelConfig& config) {
   JobSpec spec;

@@ -95,6 +95,13 @@ TEST_P(SearchOptionsTest, OnlyWhatMayBeCutIsCut) {
 TEST_P(SearchOptionsTest, TheBudgetIsKept) {
   const ModelConfig config = SmallModel();
   JobSpec spec = JobOf(GetParam(), config);
+  // Windows are no longer than the text.
+  JobSpec short_text = spec;
+  short_text.search.sequences = short_text.allocation.sequences = 1;
+  short_text.allocation.finalists = 20;  // more than there are offspring
+  short_text.budget_tokens = TokensOf(*Make(config, short_text), short_text);
+  EXPECT_EQ(TokensOf(*Make(config, short_text), short_text), short_text.budget_tokens);
+
   const int64_t all = TokensOf(*Make(config, spec), spec);
   spec.budget_tokens = all + 1;
   EXPECT_EQ(TokensOf(*Make(config, spec), spec), all);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/test_models.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -86,7 +87,7 @@ TEST(SearchSpaceTest, ParametersAgreeWithTheSubnets) {
 }
 
 TEST(SearchSpaceTest, RangeIsExactInTheRatiosOfDoubles) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   const double dense = static_cast<double>(DenseParameters(config));
   for (double ratio : {0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95}) {
     JobSpec spec = TestJob(config, ratio);
@@ -118,7 +119,7 @@ TEST(SearchSpaceTest, ReachableDepthsAreWalkedInBothDirections) {
 }
 
 TEST(SearchSpaceTest, SaysWhenTheTargetIsSmallerThanTheSearchSpace) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   JobSpec spec = TestJob(config, 0.3);
   spec.search.attention_min_ratio = 0.6;
   spec.search.min_layers = 28;
@@ -128,7 +129,7 @@ TEST(SearchSpaceTest, SaysWhenTheTargetIsSmallerThanTheSearchSpace) {
 }
 
 TEST(SearchSpaceTest, SaysWhatToRelaxWhenTheWindowIsFinerThanTheSteps) {
-  const ModelConfig config = SmolLm2Model();
+  const ModelConfig config = SmolLm2();
   JobSpec spec = TestJob(config, 0.7);
   spec.tolerance = 1e-6;
   spec.align_mlp = 512;

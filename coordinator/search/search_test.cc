@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "common/testing/model_shapes.h"
 #include "coordinator/search/test_models.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -14,10 +15,8 @@
 namespace espalier {
 namespace {
 
-using search::Llama65BShape;
 using search::RandomScores;
 using search::SmallModel;
-using search::SmolLm2Model;
 using search::TestJob;
 using search::TinyModel;
 using search::WhyIllegal;
@@ -154,7 +153,7 @@ TEST(PaperSearchTest, EveryCandidateIsLegalAtPublishedSizes) {
     ModelConfig config;
     int64_t align_mlp;
     int64_t align_head_dim;
-  } kModels[] = {{embedded, 8, 4}, {SmolLm2Model(), 64, 8}, {Llama65BShape(), 64, 8}};
+  } kModels[] = {{embedded, 8, 4}, {SmolLm2(), 64, 8}, {Llama70B(), 64, 8}};
   for (const auto& model : kModels) {
     const UnitScores scores = RandomScores(model.config, 1);
     const bool large = model.config.num_layers == 80;

@@ -106,31 +106,6 @@ ModelConfig SmallModel() {
   return config;
 }
 
-ModelConfig SmolLm2Model() {
-  ModelConfig config;
-  config.num_layers = 30;
-  config.hidden_size = 576;
-  config.num_heads = 9;
-  config.num_kv_heads = 3;
-  config.head_dim = 64;
-  config.intermediate_size = 1536;
-  config.vocab_size = 49152;
-  config.tie_word_embeddings = true;
-  return config;
-}
-
-ModelConfig Llama65BShape() {
-  ModelConfig config;
-  config.num_layers = 80;
-  config.hidden_size = 8192;
-  config.num_heads = 64;
-  config.num_kv_heads = 8;
-  config.head_dim = 128;
-  config.intermediate_size = 28672;
-  config.vocab_size = 32000;
-  return config;
-}
-
 JobSpec TestJob(const ModelConfig& config, double ratio) {
   JobSpec spec;
   spec.method = SearchMethod::kPaper;

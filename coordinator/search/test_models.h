@@ -20,8 +20,6 @@ namespace espalier::search {
 ModelConfig TinyModel();
 // 8 layers, d 64, 4 heads in 2 groups of dim 16, f 192: for whole searches.
 ModelConfig SmallModel();
-ModelConfig SmolLm2Model();
-ModelConfig Llama65BShape();
 
 // A job with its defaults resolved: sizes free, all ratios and depths possible, few candidates.
 JobSpec TestJob(const ModelConfig& config, double ratio);

@@ -14,18 +14,6 @@
 namespace espalier {
 namespace {
 
-at::ScalarType ScalarTypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return at::kFloat;
-    case DType::kFloat16:
-      return at::kHalf;
-    case DType::kBFloat16:
-      return at::kBFloat16;
-  }
-  return at::kFloat;
-}
-
 // A tensor of the export is a selection of rows or columns of one in the folder, or it is new.
 struct Source {
   const std::vector<int64_t>* rows = nullptr;

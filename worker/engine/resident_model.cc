@@ -8,7 +8,6 @@
 #include "common/status_macros.h"
 
 namespace espalier {
-namespace {
 
 at::ScalarType ScalarTypeOf(DType dtype) {
   switch (dtype) {
@@ -21,6 +20,8 @@ at::ScalarType ScalarTypeOf(DType dtype) {
   }
   return at::kFloat;
 }
+
+namespace {
 
 class Loader {
  public:

@@ -15,6 +15,9 @@
 
 namespace espalier {
 
+// The type of tensors with a file's type of weights.
+at::ScalarType ScalarTypeOf(DType dtype);
+
 // Row-major, in the engine's precision; norms in float32. Shapes are those of the resident subnet:
 // dense, or a compact folder's. Undefined tensors belong to absent modules. o and down are stored
 // transposed, so that omitting inputs of any linear is a gather of whole rows. Biases are float32;

@@ -9,7 +9,7 @@
 
 #include "common/model_folder.h"
 #include "common/safetensors.h"
-#include "nlohmann/json.hpp"
+#include "common/testing/model_files.h"
 
 namespace espalier {
 
@@ -33,23 +33,7 @@ std::filesystem::path WriteTestModel(const ModelConfig& config, uint64_t seed,
                                      const std::string& name) {
   std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
   std::filesystem::create_directories(folder);
-  nlohmann::json json = {{"architectures", {"LlamaForCausalLM"}},
-                         {"model_type", "llama"},
-                         {"hidden_act", "silu"},
-                         {"hidden_size", config.hidden_size},
-                         {"intermediate_size", config.intermediate_size},
-                         {"num_hidden_layers", config.num_layers},
-                         {"num_attention_heads", config.num_heads},
-                         {"num_key_value_heads", config.num_kv_heads},
-                         {"head_dim", config.head_dim},
-                         {"vocab_size", config.vocab_size},
-                         {"max_position_embeddings", config.max_position_embeddings},
-                         {"rms_norm_eps", config.rms_norm_eps},
-                         {"rope_theta", config.rope_theta},
-                         {"tie_word_embeddings", config.tie_word_embeddings},
-                         {"attention_bias", config.attention_bias},
-                         {"mlp_bias", config.mlp_bias}};
-  std::ofstream(folder / "config.json") << json.dump(2);
+  std::ofstream(folder / "config.json") << ConfigJson(config).dump();
 
   const std::vector<TensorSpec> specs =
       ExpectedTensors(config, Subnet::Dense(config), DType::kFloat32);

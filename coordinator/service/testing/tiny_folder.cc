@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/model_folder.h"
+#include "common/testing/model_files.h"
 #include "nlohmann/json.hpp"
 
 namespace espalier {
@@ -13,49 +14,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kConfigJson[] = R"({
-  "architectures": ["LlamaForCausalLM"],
-  "model_type": "llama",
-  "hidden_act": "silu",
-  "hidden_size": 16,
-  "intermediate_size": 48,
-  "max_position_embeddings": 16,
-  "num_attention_heads": 4,
-  "num_hidden_layers": 4,
-  "num_key_value_heads": 2,
-  "head_dim": 8,
-  "rms_norm_eps": 1e-6,
-  "rope_theta": 10000.0,
-  "tie_word_embeddings": true,
-  "vocab_size": 32
-})";
+ModelConfig Config() {
+  return {.num_layers = 4,
+          .hidden_size = 16,
+          .num_heads = 4,
+          .num_kv_heads = 2,
+          .head_dim = 8,
+          .intermediate_size = 48,
+          .vocab_size = 32,
+          .max_position_embeddings = 16,
+          .tie_word_embeddings = true};
+}
 
-std::string TokenizerJson() {
-  nlohmann::json vocab;
-  for (int i = 0; i < 26; ++i) vocab[std::string(1, static_cast<char>('a' + i))] = i;
-  vocab["\u0120"] = 26;  // space, in GPT-2's alphabet of bytes
-  vocab["\u010a"] = 27;  // newline
-  const nlohmann::json tokenizer = {{"version", "1.0"},
-                                    {"added_tokens", nlohmann::json::array()},
-                                    {"normalizer", nullptr},
-                                    {"pre_tokenizer",
-                                     {{"type", "ByteLevel"},
-                                      {"add_prefix_space", false},
-                                      {"trim_offsets", true},
-                                      {"use_regex", true}}},
-                                    {"post_processor", nullptr},
-                                    {"decoder", nullptr},
-                                    {"model",
-                                     {{"type", "BPE"},
-                                      {"dropout", nullptr},
-                                      {"unk_token", nullptr},
-                                      {"continuing_subword_prefix", nullptr},
-                                      {"end_of_word_suffix", nullptr},
-                                      {"fuse_unk", false},
-                                      {"byte_fallback", false},
-                                      {"vocab", vocab},
-                                      {"merges", nlohmann::json::array()}}}};
-  return tokenizer.dump();
+nlohmann::json TokenizerJson() {
+  nlohmann::json vocabulary;
+  for (int i = 0; i < 26; ++i) vocabulary[std::string(1, static_cast<char>('a' + i))] = i;
+  vocabulary["\u0120"] = 26;  // space, in GPT-2's alphabet of bytes
+  vocabulary["\u010a"] = 27;  // newline
+  return ByteLevelTokenizerJson(vocabulary);
 }
 
 void Write(const fs::path& path, const std::string& contents) {
@@ -79,8 +55,8 @@ fs::path MakeTinyFolder(const std::string& name) {
   fs::path folder = fs::path(::testing::TempDir()) / name;
   fs::remove_all(folder);
   fs::create_directories(folder / "model");
-  Write(folder / "model" / "config.json", kConfigJson);
-  Write(folder / "model" / "tokenizer.json", TokenizerJson());
+  Write(folder / "model" / "config.json", ConfigJson(Config()).dump(2));
+  Write(folder / "model" / "tokenizer.json", TokenizerJson().dump());
   Write(folder / "train.txt", Words(400, 7));
   Write(folder / "test.txt", Words(60, 5));
   return folder;

@@ -9,6 +9,7 @@
 
 #include "common/file.h"
 #include "common/model_folder.h"
+#include "common/testing/model_files.h"
 
 namespace espalier {
 namespace {
@@ -19,23 +20,6 @@ void WriteOrDie(const std::filesystem::path& path, std::string_view contents) {
   std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
   std::abort();
 }
-
-constexpr char kConfigJson[] = R"({
-  "architectures": ["LlamaForCausalLM"],
-  "model_type": "llama",
-  "hidden_act": "silu",
-  "hidden_size": 16,
-  "intermediate_size": 24,
-  "max_position_embeddings": 64,
-  "num_attention_heads": 4,
-  "num_hidden_layers": 3,
-  "num_key_value_heads": 2,
-  "head_dim": 8,
-  "rms_norm_eps": 1e-6,
-  "rope_theta": 10000.0,
-  "tie_word_embeddings": true,
-  "vocab_size": 32
-})";
 
 }  // namespace
 
@@ -56,7 +40,7 @@ ModelConfig TinyConfig() {
 
 void WriteTinyModel(const std::filesystem::path& folder, uint32_t seed, DType dtype) {
   std::filesystem::create_directories(folder);
-  WriteOrDie(folder / "config.json", kConfigJson);
+  WriteOrDie(folder / "config.json", ConfigJson(TinyConfig()).dump());
   WriteOrDie(folder / "tokenizer.json", "{\"of\": \"the tiny model\"}");
   WriteOrDie(folder / "tokenizer_config.json", "{}");
   const std::vector<TensorSpec> tensors =
