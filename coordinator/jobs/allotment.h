@@ -1,9 +1,10 @@
 // Who gets how many of the workers: a pure function of what the jobs ask for and what there is.
 //
-// Jobs of one model, precision and number of stages make one claim, because a replica serves all of
-// them without loading anything. Claims of the highest priority share the workers in proportion to
-// how many jobs of that priority they have, each up to its demand; lower ones get what those cannot
-// use. Workers that are still left go to whoever can make use of them beyond its demand.
+// Jobs of one model, precision, number of stages and calibration make one claim, because a replica
+// serves all of them without loading or calibrating anything. Claims of the highest priority share
+// the workers in proportion to how many jobs of that priority they have, each up to its demand;
+// lower ones get what those cannot use. Workers that are still left go to whoever can make use of
+// them beyond its demand.
 //
 // Stable: allotting again what was allotted changes nothing, so no worker loads a model in vain.
 #ifndef ESPALIER_COORDINATOR_JOBS_ALLOTMENT_H_

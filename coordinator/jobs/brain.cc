@@ -195,8 +195,9 @@ void Brain::ReturnAssignment(const Step& step, const Replica& replica, Assignmen
   } else if (load) {
     job->LoadLost(step, replica, blamed->Label());
   } else {
-    job->Failed(step, std::move(assignment.item), replica.key,
-                absl::StrCat(blamed->Label(), " was lost while it worked on it"));
+    job->Failed(step, std::move(assignment.item), replica, kNobody,
+                absl::StrCat(blamed->Label(), " was lost while it worked on it"),
+                workers_.serving());
   }
 }
 
@@ -292,8 +293,8 @@ void Brain::TaskFailed(const Step& step, const Replica& replica, Assignment assi
     choose_stages_ = true;
     return job->LoadFailed(step, replica, stage, status, workers_.serving());
   }
-  job->Failed(step, std::move(assignment.item), replica.key,
-              absl::StrCat(worker->Label(), ": ", status.message()));
+  job->Failed(step, std::move(assignment.item), replica, worker->key,
+              absl::StrCat(worker->Label(), ": ", status.message()), workers_.serving());
 }
 
 void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assignment,
@@ -309,11 +310,11 @@ void Brain::TakeAnswer(const Step& step, const Replica& replica, Assignment assi
     return job->Loaded(step, replica, parts, workers_.serving());
   }
   const absl::StatusOr<Outcome> merged = MergeOutcomes(parts, job->split());
-  if (!merged.ok()) {
-    return job->Failed(step, std::move(assignment.item), replica.key,
-                       absl::StrCat("malformed answer: ", merged.status().message()));
-  }
-  job->Done(step, std::move(assignment.item), replica.key, task, *merged, notes);
+  absl::Status status = merged.status();
+  if (status.ok()) status = job->Done(step, assignment.item, replica.key, task, *merged, notes);
+  if (status.ok()) return;
+  job->Failed(step, std::move(assignment.item), replica, replica.workers.front(),
+              absl::StrCat("malformed answer: ", status.message()), workers_.serving());
 }
 
 Brain::Assignment Brain::Withdraw(const Step& step, TaskId task, WorkerKey except) {
@@ -351,11 +352,24 @@ void Brain::LinkLost(const Step& step, Replica& replica, const std::string& reas
 
 // ---- Jobs ----
 
+// It competes with the jobs of its kind and priority. Its number of stages is not known yet.
+void Brain::EnterShares(const JobMachine& job) {
+  const auto rivals = [](const JobMachine& machine) {
+    const auto [path, precision, stages, statistics] = KindOf(machine);
+    return std::tuple(machine.priority(), path, precision, statistics);
+  };
+  std::vector<JobId> peers;
+  for (const auto& [id, other] : active_) {
+    if (other->MayHaveWorkers() && rivals(*other) == rivals(job)) peers.push_back(id);
+  }
+  shares_.Enter(job.view().id, peers);
+}
+
 void Brain::On(const JobPrepared& event, const Step& step) {
   JobMachine* job = FindActive(event.job);
   if (job != nullptr) {
     job->Prepared(step, event.prepared);
-    shares_.Enter(event.job);
+    if (job->MayHaveWorkers()) EnterShares(*job);
   }
   choose_stages_ = true;
 }

@@ -116,9 +116,11 @@ class Brain {
     bool Complete() const;
   };
 
+  // Path of the model, precision, stages, and the statistics: a worker keeps those of one text.
+  using Kind = std::tuple<std::string, Precision, int64_t, std::string>;
   // Jobs that the same replicas can serve, oldest first.
   struct ClaimOfJobs {
-    std::tuple<std::string, Precision, int64_t> model;  // path, precision, stages
+    Kind kind;
     Claim claim;
     std::vector<JobId> jobs;
   };
@@ -164,7 +166,9 @@ class Brain {
   void Regroup(const Step& step);
   void ChooseStages();
   bool JobsChanged();
+  static Kind KindOf(const JobMachine& job);  // of one that may have workers
   std::vector<ClaimOfJobs> Claims();
+  void EnterShares(const JobMachine& job);
   void Reallot();
   size_t CountReachable(const JobMachine& job) const;
   void DismissDrained(const Step& step);

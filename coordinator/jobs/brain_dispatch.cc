@@ -49,13 +49,17 @@ bool Brain::JobsChanged() {
   return true;
 }
 
-// Jobs of one model, precision and number of stages, together.
+Brain::Kind Brain::KindOf(const JobMachine& job) {
+  const ModelRef model = job.model();
+  return {model.path, model.precision, job.stages(), job.StatisticsId()};
+}
+
+// Jobs of one model, precision, number of stages and calibration, together.
 std::vector<Brain::ClaimOfJobs> Brain::Claims() {
-  std::map<decltype(ClaimOfJobs::model), ClaimOfJobs> groups;
+  std::map<Kind, ClaimOfJobs> groups;
   for (const auto& [id, job] : active_) {
     if (!job->MayHaveWorkers() || job->stages() == 0) continue;
-    const ModelRef model = job->model();
-    ClaimOfJobs& group = groups[{model.path, model.precision, job->stages()}];
+    ClaimOfJobs& group = groups[KindOf(*job)];
     Claim& claim = group.claim;
     const int64_t priority = job->priority();
     if (group.jobs.empty() || priority > claim.priority) {
@@ -75,8 +79,8 @@ std::vector<Brain::ClaimOfJobs> Brain::Claims() {
   }
   std::vector<ClaimOfJobs> claims;
   claims.reserve(groups.size());
-  for (auto& [model, group] : groups) {
-    group.model = model;
+  for (auto& [kind, group] : groups) {
+    group.kind = kind;
     claims.push_back(std::move(group));
   }
   std::sort(claims.begin(), claims.end(), [](const ClaimOfJobs& a, const ClaimOfJobs& b) {
@@ -128,10 +132,10 @@ void Brain::Reallot() {
   for (const ClaimOfJobs& claim : claims_) claims.push_back(claim.claim);
   std::vector<Allotted> replicas;
   for (const auto& [key, replica] : replicas_.all()) {
-    // Indices change, models stay.
+    // Indices change, kinds stay.
     std::optional<size_t> claim;
     for (size_t c = 0; replica.claim.has_value() && c < claims_.size(); ++c) {
-      if (before[*replica.claim].model == claims_[c].model) claim = c;
+      if (before[*replica.claim].kind == claims_[c].kind) claim = c;
     }
     replicas.push_back({.workers = replica.workers, .claim = claim});
   }

@@ -87,6 +87,23 @@ TEST(BrainSharingTest, ALaterJobMakesNothingUp) {
   EXPECT_NEAR(static_cast<double>(first), static_cast<double>(second), 3);
 }
 
+// It competes with those of its kind and priority, not with one that was never served.
+TEST(BrainSharingTest, ALaterJobMakesNothingUpBesideOthersThatWait) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(Spec(1, "/models/tiny", /*priority=*/5));
+  int answered = 0;
+  AnswerUntil(harness, [&] { return answered++ == 12; });
+  ASSERT_TRUE(Searches(harness, 1));
+  harness.Submit(Spec(2, "/models/other"));                 // waits
+  harness.Submit(Spec(3, "/models/tiny", /*priority=*/5));  // makes nothing up
+  const std::vector<JobId> jobs = AnswerUntil(harness, [&] { return !Searches(harness, 1); });
+  const auto first = std::count(jobs.begin(), jobs.end(), 1u);
+  const auto third = std::count(jobs.begin(), jobs.end(), 3u);
+  EXPECT_GE(first, 10);
+  EXPECT_NEAR(static_cast<double>(first), static_cast<double>(third), 3);
+}
+
 TEST(BrainSharingTest, JobsOfOtherModelsShareTheWorkers) {
   BrainHarness harness;
   for (WorkerKey worker = 1; worker <= 4; ++worker) harness.Attach(worker);
@@ -118,6 +135,28 @@ TEST(BrainSharingTest, ASingleWorkerKeepsTheOldestJobsModel) {
     return false;
   });
   EXPECT_EQ(harness.Job(2).state, JobState::kSucceeded);
+}
+
+// A worker keeps the statistics of one text: two such jobs would take them from each other.
+TEST(BrainSharingTest, ASingleWorkerKeepsTheOldestJobsStatistics) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(testing_fakes::TinyAllocationSpec(1, "/results/1"));
+  JobSpec other = testing_fakes::TinyAllocationSpec(2, "/results/2");
+  other.text.path = "/texts/other.txt";
+  harness.Submit(other);
+  int calibrations = 0;
+  TaskId last = 0;
+  harness.RunUntil([&](const SendTask& task) {
+    if (task.task > last && std::holds_alternative<CalibrateWork>(task.work)) {
+      ++calibrations;
+      last = task.task;
+    }
+    return calibrations > 2;
+  });
+  EXPECT_EQ(calibrations, 2);
+  EXPECT_EQ(harness.Job(1).state, JobState::kSucceeded) << harness.Job(1).error;
+  EXPECT_EQ(harness.Job(2).state, JobState::kSucceeded) << harness.Job(2).error;
 }
 
 TEST(BrainSharingTest, AtTheEndOfAJobItsIdleWorkersServeOthers) {

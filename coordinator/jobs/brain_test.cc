@@ -166,6 +166,33 @@ TEST(BrainTest, WithoutReformationTheLastRowIsTheThird) {
   for (const SendTask& task : seen) EXPECT_FALSE(std::holds_alternative<ReformWork>(task.work));
 }
 
+// What is exported then has inherited weights, and the search's candidates had others.
+TEST(BrainTest, WithoutReformationTheLastRowIsOfTheWeightsThatAreExported) {
+  for (const bool held_out : {true, false}) {
+    BrainHarness harness;
+    harness.Attach(1);
+    JobSpec spec = testing_fakes::TinyAllocationSpec(1, "/results/1", held_out);
+    spec.reformation.method = ReformationMethod::kNone;
+    spec.more_ratios = {0.8};
+    harness.Submit(spec);
+    int exports = 0;
+    harness.RunUntil([&](const SendTask& task) {
+      if (const auto* work = std::get_if<ExportWork>(&task.work)) {
+        ++exports;
+        EXPECT_EQ(work->reformation.method, ReformationMethod::kNone);
+      }
+      return false;
+    });
+    EXPECT_EQ(exports, 2);
+    EXPECT_THAT(harness.Messages(), Not(HasSubstr("inf")));
+    ASSERT_THAT(harness.Job().results, SizeIs(2));
+    for (const auto& result : harness.Job().results) {
+      EXPECT_GT(result->reformed.perplexity, result->searched.perplexity) << held_out;
+      EXPECT_TRUE(std::isfinite(result->reformed.perplexity));
+    }
+  }
+}
+
 // A baseline goes through the same phases with one candidate, and asks for scores of its own.
 TEST(BrainTest, ABaselineIsAJobOfOneCandidate) {
   for (const SearchMethod method : {SearchMethod::kRandom, SearchMethod::kMagnitude,
@@ -435,6 +462,73 @@ TEST(BrainTest, APhaseThatLostTwoWorkersFailsTheJob) {
   EXPECT_THAT(harness.Job().error, AllOf(HasSubstr("calibration failed 2 times"),
                                          HasSubstr("worker-2 (host-2) was lost")));
   EXPECT_THAT(harness.Taken<ReleaseJob>(), SizeIs(1));
+}
+
+// A worker that cannot calibrate, for example because its memory is too small.
+TEST(BrainTest, AWorkerThatCannotCalibrateServesTheJobNoMore) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(testing_fakes::TinyAllocationSpec(1, "/results/1"));
+  harness.RunToTask<EvaluateWork>();
+  harness.Attach(2);
+  int failed = 0;
+  for (;;) {
+    const auto calibrates = [](const SendTask& task) {
+      return task.worker == 2 && std::holds_alternative<CalibrateWork>(task.work);
+    };
+    SendTask found;
+    harness.RunUntil([&](const SendTask& task) {
+      if (calibrates(task)) found = task;
+      return calibrates(task);
+    });
+    if (found.task == 0) break;
+    harness.FailWith(found, absl::ResourceExhaustedError("too little memory"));
+    ASSERT_LE(++failed, 2);
+  }
+  EXPECT_EQ(failed, 2);
+  EXPECT_EQ(harness.Job().state, JobState::kSucceeded) << harness.Job().error;
+  EXPECT_THAT(harness.Messages(), HasSubstr("serves this job no more: calibration failed 2 times"));
+}
+
+TEST(BrainTest, WhenNoWorkerCanCalibrateTheJobFails) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(testing_fakes::TinyAllocationSpec(1, "/results/1"));
+  harness.RunToTask<EvaluateWork>();
+  harness.Handle(WorkerLeft{.worker = 1, .reason = "preempted"});
+  harness.open().clear();
+  harness.Attach(2);
+  for (int i = 0; i < 2; ++i) {
+    harness.FailWith(harness.RunToTask<CalibrateWork>(),
+                     absl::ResourceExhaustedError("too little"));
+  }
+  EXPECT_EQ(harness.Job().state, JobState::kFailed);
+  EXPECT_THAT(harness.Job().error, HasSubstr("calibration failed 2 times, the last time: "));
+}
+
+// Two misfortunes with successes between them.
+TEST(BrainTest, WorkersLostOverAWholeJobDoNotAddUp) {
+  BrainHarness harness;
+  harness.Attach(1);
+  harness.Submit(testing_fakes::TinyAllocationSpec(1, "/results/1"));
+  harness.RunToTask<EvaluateWork>();
+  harness.Handle(WorkerLeft{.worker = 1, .reason = "preempted"});
+  harness.open().clear();
+  WorkerKey next = 2;
+  for (int i = 0; i < 3; ++i) {
+    harness.Attach(next);
+    harness.RunToTask<CalibrateWork>();
+    harness.Handle(WorkerLost{.worker = next, .reason = "gone"});
+    harness.open().clear();
+    harness.Attach(++next);
+    harness.RunToTask<EvaluateWork>();
+    harness.Handle(WorkerLeft{.worker = next, .reason = "preempted"});
+    harness.open().clear();
+    ++next;
+  }
+  harness.Attach(next);
+  harness.RunToEnd();
+  EXPECT_EQ(harness.Job().state, JobState::kSucceeded) << harness.Job().error;
 }
 
 TEST(BrainTest, LoadingThatLostTwoWorkersFailsTheJob) {

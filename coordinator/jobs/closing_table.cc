@@ -28,10 +28,10 @@ std::vector<WorkItem> ClosingTable::ReformationItems() {
   return items;
 }
 
-std::vector<WorkItem> ClosingTable::EvaluationItems(bool reformed) {
+std::vector<WorkItem> ClosingTable::EvaluationItems(Row result) {
   std::vector<WorkItem> items;
   // First, because only a worker with the statistics should take them; the others go on below.
-  if (reformed && held_out_) AddItems(Row::kReformed, /*on_search=*/false, items);
+  if (result != Row::kSearched) AddItems(result, /*on_search=*/!held_out_, items);
   for (const Row row : {Row::kDense, Row::kInitial, Row::kSearched}) {
     AddItems(row, /*on_search=*/!held_out_, items);
   }

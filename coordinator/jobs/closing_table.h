@@ -31,8 +31,8 @@ class ClosingTable {
   // The reformed model on the search sequences, and the searched one if the search measured
   // divergences only.
   std::vector<WorkItem> ReformationItems();
-  // Everything else; with `reformed` false the fourth row is the third.
-  std::vector<WorkItem> EvaluationItems(bool reformed);
+  // Everything else; `result` is the row of the result's weights, kSearched or kReformed.
+  std::vector<WorkItem> EvaluationItems(Row result);
 
   // The answer to one of the items, by WorkItem::index.
   absl::Status Add(const WorkItem& item, const EvaluateResult& result, double seconds);

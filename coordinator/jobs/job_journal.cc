@@ -24,14 +24,15 @@ void JobMachine::Record(const Step& step, Fact fact) {
 
 void JobMachine::Replay(const Step& step, size_t most) {
   const size_t end = std::min(journal_.size(), replayed_ + most);
-  while (replayed_ < end) {
+  while (replayed_ < end && !finished()) {
     if (const absl::Status status = Repeat(step, journal_[replayed_++]); !status.ok()) {
       EndReplay(step);
       return Fail(step, absl::StrCat("the job cannot be taken up again: ", status.message()));
     }
   }
-  if (end < journal_.size()) return;
+  if (end < journal_.size() && !finished()) return;
   EndReplay(step);
+  if (finished()) return;  // what was stored makes no sense to this version
   reporter_.Message(
       step, absl::StrCat("the coordinator was restarted; ", end, " stored results were taken up"));
 }

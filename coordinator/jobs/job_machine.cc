@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/model_folder.h"
+#include "common/status_macros.h"
 #include "coordinator/jobs/choose_stages.h"
 #include "coordinator/jobs/losses.h"
 
@@ -228,7 +230,8 @@ void JobMachine::OpenAnswers(const Step& step) {
   // Candidates that are repaired depend on the calibration too.
   std::string repair;
   if (job_->spec.repair().method != ReformationMethod::kNone) {
-    repair = absl::StrCat(job_->calibration.hash, " ", job_->spec.reformation.damping);
+    // Hexadecimal: all digits count.
+    repair = absl::StrFormat("%s %a", job_->calibration.hash, job_->spec.reformation.damping);
   }
   if (job_->spec.by_divergence()) repair += " kl";
   context_ = AnswerContext(model(), job_->search, repair, surroundings_.version);
@@ -273,7 +276,10 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
                           "settings, are not evaluated again");
       }
       const EvaluateResult answer = *known;
-      Done(step, *std::move(item), kNobody, /*task=*/0, answer, TaskNotes{});
+      if (const absl::Status status = Done(step, *item, kNobody, /*task=*/0, answer, TaskNotes{});
+          !status.ok()) {
+        ItemFailed(step, *std::move(item), kNobody, std::string(status.message()));
+      }
       continue;
     }
     if (item->needs_calibration && statistics == Statistics::kNone) {
@@ -290,23 +296,24 @@ std::optional<WorkItem> JobMachine::Take(const Step& step, ReplicaKey replica) {
   }
 }
 
-void JobMachine::Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
-                      const Outcome& outcome, const TaskNotes& notes) {
-  const absl::Status status = Accept(step, item, task, outcome, notes);
-  if (!status.ok()) {
-    return Failed(step, std::move(item), replica,
-                  absl::StrCat("malformed answer: ", status.message()));
-  }
+absl::Status JobMachine::Done(const Step& step, const WorkItem& item, ReplicaKey replica,
+                              TaskId task, const Outcome& outcome, const TaskNotes& notes) {
+  ESPALIER_RETURN_IF_ERROR(Accept(step, item, task, outcome, notes));
   lost_links_ = 0;
-  // Unless it was given another text meanwhile.
-  if (std::holds_alternative<CalibrateWork>(item.work) &&
-      holders_.statistics(replica) == ModelHolders::Statistics::kPending) {
-    holders_.SetStatistics(replica, ModelHolders::Statistics::kThere);
+  if (std::holds_alternative<CalibrateWork>(item.work)) {
+    failed_preludes_.clear();
+    lost_preludes_ = 0;
+    // Unless it was given another text meanwhile.
+    if (holders_.statistics(replica) == ModelHolders::Statistics::kPending) {
+      holders_.SetStatistics(replica, ModelHolders::Statistics::kThere);
+    }
   }
   // An export is not a fact: its files are not in the store, and a restart makes them again. Nor is
   // what only prepared a replica.
-  if (item.prelude || std::holds_alternative<ExportWork>(item.work)) return;
-  Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .notes = notes});
+  if (!item.prelude && !std::holds_alternative<ExportWork>(item.work)) {
+    Record(step, WorkDone{.key = KeyOf(item), .outcome = outcome, .notes = notes});
+  }
+  return absl::OkStatus();
 }
 
 absl::Status JobMachine::Accept(const Step& step, const WorkItem& item, TaskId task,
@@ -376,19 +383,40 @@ void JobMachine::Return(WorkItem item, ReplicaKey replica) {
   if (!item.prelude) queue_.PushFront(std::move(item));
 }
 
-void JobMachine::Failed(const Step& step, WorkItem item, ReplicaKey replica,
-                        const std::string& reason) {
-  if (item.needs_reformed) ReformedGone(replica);
-  if (std::holds_alternative<CalibrateWork>(item.work)) StatisticsGone(replica);
-  if (!item.prelude) {
-    Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});
-    return TryAgain(step, std::move(item), replica, reason);
+void JobMachine::Failed(const Step& step, WorkItem item, const Replica& replica, WorkerKey worker,
+                        const std::string& reason, size_t attached) {
+  if (item.needs_reformed) ReformedGone(replica.key);
+  if (std::holds_alternative<CalibrateWork>(item.work)) StatisticsGone(replica.key);
+  if (item.prelude) return PreludeFailed(step, replica, worker, reason, attached);
+  ItemFailed(step, std::move(item), replica.key, reason);
+}
+
+void JobMachine::ItemFailed(const Step& step, WorkItem item, ReplicaKey replica,
+                            const std::string& reason) {
+  Record(step, WorkFailed{.key = KeyOf(item), .reason = reason});
+  TryAgain(step, std::move(item), replica, reason);
+}
+
+// Others may be able to calibrate: a worker that fails again and again is refused, and the job
+// fails when too few are left, or when all are lost.
+void JobMachine::PreludeFailed(const Step& step, const Replica& replica, WorkerKey worker,
+                               const std::string& reason, size_t attached) {
+  const int times = worker == kNobody ? ++lost_preludes_ : ++failed_preludes_[worker];
+  if (times >= surroundings_.most_failures) {
+    const std::string why =
+        absl::StrCat("calibration failed ", times, " times, the last time: ", reason);
+    if (worker == kNobody) {
+      if (!holders_.AnyCalibrated()) return Fail(step, why);
+    } else {
+      holders_.Refuse(worker);
+      if (attached < holders_.refused().size() + static_cast<size_t>(stages())) {
+        return Fail(step, why);
+      }
+      return reporter_.Message(step,
+                               absl::StrCat(replica.label, " serves this job no more: ", why));
+    }
   }
-  if (++failed_preludes_ < surroundings_.most_failures) {
-    return reporter_.Message(step, absl::StrCat("calibration is tried again: ", reason));
-  }
-  Fail(step,
-       absl::StrCat("calibration failed ", failed_preludes_, " times, the last time: ", reason));
+  reporter_.Message(step, absl::StrCat("calibration is tried again: ", reason));
 }
 
 void JobMachine::LinkLost(const Step& step, const std::string& reason) {

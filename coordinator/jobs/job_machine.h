@@ -8,6 +8,7 @@
 #define ESPALIER_COORDINATOR_JOBS_JOB_MACHINE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -98,7 +99,8 @@ class JobMachine {
   }
   void WorkerGone(WorkerKey worker) { holders_.WorkerGone(worker); }
 
-  // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed.
+  // Work. Each piece that was taken comes back through exactly one of Done, Return and Failed; of
+  // an answer that makes no sense Done says why, and then Failed is to be called.
   bool HasWork() const { return !queue_.empty() || drawing_; }
   // Candidates whose answers are known are settled on the way, some in a step; the rest is for
   // another one.
@@ -108,16 +110,20 @@ class JobMachine {
     more_to_recall_ = false;
   }
   bool HasMoreToRecall() const { return more_to_recall_; }
-  void Done(const Step& step, WorkItem item, ReplicaKey replica, TaskId task,
-            const Outcome& outcome, const TaskNotes& notes);
+  absl::Status Done(const Step& step, const WorkItem& item, ReplicaKey replica, TaskId task,
+                    const Outcome& outcome, const TaskNotes& notes);
   void Return(WorkItem item, ReplicaKey replica);  // without blame
-  void Failed(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
+  // `worker` said so; kNobody: it was lost meanwhile. `attached` as for Loaded.
+  void Failed(const Step& step, WorkItem item, const Replica& replica, WorkerKey worker,
+              const std::string& reason, size_t attached);
   // The stages of a replica lost each other: not the work's fault, but it must not go on for ever.
   void LinkLost(const Step& step, const std::string& reason);
   // The replica was given work that makes it forget this job's statistics.
   void StatisticsGone(ReplicaKey replica);
   // Whether a replica that does this has the job's statistics. Not before the job is prepared.
   bool SharesStatistics(const CalibrateWork& work) const;
+  // Equal for jobs that need the same statistics.
+  std::string StatisticsId() const;
 
  private:
   void EnterPhase(const Step& step, JobPhase phase, int64_t total, const std::string& unit,
@@ -131,6 +137,9 @@ class JobMachine {
   absl::Status Repeat(const Step& step, const WorkDone& fact);
   absl::Status Repeat(const Step& step, const WorkFailed& fact);
   absl::Status Repeat(const Step& step, const SizeWritten& fact);
+  void PreludeFailed(const Step& step, const Replica& replica, WorkerKey worker,
+                     const std::string& reason, size_t attached);
+  void ItemFailed(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
   void TryAgain(const Step& step, WorkItem item, ReplicaKey replica, const std::string& reason);
   absl::Status Accept(const Step& step, const WorkItem& item, TaskId task, const Outcome& outcome,
                       const TaskNotes& notes);
@@ -172,6 +181,7 @@ class JobMachine {
   std::shared_ptr<const ResultView> BuildResult(double seconds) const;
   std::vector<FinishOutput::File> Summary() const;
   bool Reforms() const;
+  Row ResultRow() const;
 
   JobReporter reporter_;
   const JobSurroundings surroundings_;
@@ -181,7 +191,10 @@ class JobMachine {
   std::vector<std::set<std::string>> stage_tensors_;  // their names; empty: not made yet
   ReplicaKey reformed_on_ = kNobody;  // that has the reformed weights, or is about to make them
   int lost_loads_ = 0;
-  int failed_preludes_ = 0;
+  // Since a calibration was last done: those that only prepared a replica and failed, by worker,
+  // and in which a worker was lost.
+  std::map<WorkerKey, int> failed_preludes_;
+  int lost_preludes_ = 0;
   int lost_links_ = 0;                 // since something was last done
   std::vector<JournalEntry> journal_;  // to be replayed when the job is prepared
   size_t replayed_ = 0;                // entries of it

@@ -112,6 +112,11 @@ bool JobMachine::SharesStatistics(const CalibrateWork& work) const {
          (own.predictions.empty() || work.predictions == own.predictions);
 }
 
+std::string JobMachine::StatisticsId() const {
+  const CalibrateWork work = Calibration();
+  return absl::StrCat(work.data_set, " ", work.predictions);
+}
+
 absl::Status JobMachine::AcceptScores(const Step& step, const CalibrateResult& result) {
   ESPALIER_RETURN_IF_ERROR(CheckScores(result.scores, job_->config));
   CalibrateResult statistics = result;
@@ -148,10 +153,10 @@ std::string JobMachine::part() const { return several_sizes() ? RatioName(job_->
 
 // Another size comes after it.
 void JobMachine::FinishSize(const Step& step) {
-  reporter_.AddResult(
-      step, std::exchange(result_, nullptr),
-      absl::StrFormat("size %d of %d: perplexity %.4f at ratio %.4f", size_ + 1, targets_.size(),
-                      table_.View(Row::kReformed).perplexity, table_.View(Row::kReformed).ratio));
+  const MeasurementView measured = result_->reformed;
+  reporter_.AddResult(step, std::exchange(result_, nullptr),
+                      absl::StrFormat("size %d of %d: perplexity %.4f at ratio %.4f", size_ + 1,
+                                      targets_.size(), measured.perplexity, measured.ratio));
   job_->spec = targets_[++size_];
   const ClosingTable finished = std::exchange(table_, ClosingTable(*job_));
   table_.TakeDense(finished);
@@ -301,6 +306,12 @@ bool JobMachine::Reforms() const {
   return job_->spec.reformation.method != ReformationMethod::kNone;
 }
 
+// Whose weights the result has: the searched ones, unless those were repaired for the search only.
+Row JobMachine::ResultRow() const {
+  const bool repaired = job_->spec.repair().method != ReformationMethod::kNone;
+  return Reforms() || repaired ? Row::kReformed : Row::kSearched;
+}
+
 void JobMachine::StartReformation(const Step& step) {
   const ScoredCandidate& best = search_->best();
   if (!std::isfinite(best.fitness)) {
@@ -360,7 +371,7 @@ void JobMachine::FinishReformation(const Step& step) {
 // ---- EVALUATE ----
 
 void JobMachine::StartEvaluation(const Step& step) {
-  std::vector<WorkItem> items = table_.EvaluationItems(Reforms());
+  std::vector<WorkItem> items = table_.EvaluationItems(ResultRow());
   int64_t sequences = 0;
   for (WorkItem& item : items) {
     sequences += item.units;
@@ -429,7 +440,7 @@ std::shared_ptr<const ResultView> JobMachine::BuildResult(double seconds) const 
   result.dense = table_.View(Row::kDense);
   result.initial = table_.View(Row::kInitial);
   result.searched = table_.View(Row::kSearched);
-  result.reformed = table_.View(Reforms() ? Row::kReformed : Row::kSearched);
+  result.reformed = table_.View(ResultRow());
   result.output = job_->spec.output;
   if (several_sizes()) absl::StrAppend(&result.output, "/", part());
   result.held_out = !job_->spec.eval_text.path.empty();

@@ -51,17 +51,20 @@ Json Provenance(const PreparedJob& job, const std::string& model_hash,
                              {"slot", best.candidate.id.slot},
                              {"origin", std::string(OriginName(best.candidate.origin))},
                              {"fingerprint", best.candidate.fingerprint},
-                             {"search_perplexity", Number(best.fitness)}};
+                             {"fitness", Number(best.fitness)}};
   provenance["spec"] = PortableSpec(job.spec);
   return provenance;
 }
 
+// 0: not measured.
+Json Measured(double value) { return value > 0 ? Number(value) : Json(); }
+
 Json Measurement(const MeasurementView& row) {
   return {{"parameters", row.parameters},
           {"ratio", row.ratio},
-          {"perplexity", Number(row.perplexity)},
-          {"search_perplexity", Number(row.search_perplexity)},
-          {"tokens_per_second", Number(row.tokens_per_second)}};
+          {"perplexity", Measured(row.perplexity)},
+          {"search_perplexity", Measured(row.search_perplexity)},
+          {"tokens_per_second", Measured(row.tokens_per_second)}};
 }
 
 std::string Dump(const Json& json) {

@@ -206,6 +206,7 @@ TEST_P(FaultySimulationTest, SharingChangesNothing) {
     options.workers = static_cast<int>(1 + seed % 6);
     options.same_search = seed % 2 == 0;
     options.other_models = seed % 3 == 0;
+    options.other_texts = seed % 3 == 1;
     options.priorities = seed % 5 < 2;
     options.interfere = seed % 7 > 1;
     options.fault_rate = 0.01 * static_cast<double>(seed % 4);

@@ -10,11 +10,12 @@ double TaskShares::Share::Expected() const {
   return seconds + static_cast<double>(open) * mean;
 }
 
-void TaskShares::Enter(JobId job) {
+void TaskShares::Enter(JobId job, const std::vector<JobId>& peers) {
   std::optional<double> least;
-  for (const auto& [id, share] : shares_) {
-    if (id == job || share.resting) continue;
-    least = std::min(least.value_or(share.seconds), share.seconds);
+  for (const JobId peer : peers) {
+    const auto it = shares_.find(peer);
+    if (peer == job || it == shares_.end() || it->second.resting) continue;
+    least = std::min(least.value_or(it->second.seconds), it->second.seconds);
   }
   Share& share = shares_[job];
   share.seconds = std::max(share.seconds, least.value_or(0));

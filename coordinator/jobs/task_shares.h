@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "coordinator/jobs/types.h"
 
@@ -13,8 +14,8 @@ namespace espalier {
 class TaskShares {
  public:
   // From now on the job takes part. What it did not use before is not made up for: it begins where
-  // the one that has had least is.
-  void Enter(JobId job);
+  // that of its `peers`, the jobs that it competes with, is that has had least.
+  void Enter(JobId job, const std::vector<JobId>& peers);
   void Rest(JobId job);  // takes no part for now
   void Leave(JobId job) { shares_.erase(job); }
 

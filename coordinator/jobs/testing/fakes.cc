@@ -14,6 +14,7 @@ namespace espalier::testing_fakes {
 namespace {
 
 constexpr int64_t kSequenceLength = 8;
+constexpr char kText[] = "/texts/train.txt";
 
 // 48 bits of the text's SHA-256.
 uint64_t Digest(const std::string& text) {
@@ -143,7 +144,7 @@ JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out) {
   spec.name = "tiny";
   spec.method = SearchMethod::kPaper;
   spec.model = "/models/tiny";
-  spec.text.path = "/texts/train.txt";
+  spec.text.path = kText;
   if (held_out) spec.eval_text.path = "/texts/test.txt";
   spec.sequence_length = kSequenceLength;
   spec.ratio = 0.7;
@@ -178,7 +179,8 @@ PreparedJob Prepared(const JobSpec& spec) {
   PreparedJob job;
   job.spec = spec;
   job.config = TinyConfig();
-  job.calibration = {.hash = "calibration", .sequence_length = kSequenceLength, .count = 4};
+  const std::string text = spec.text.path == kText ? "" : " of " + spec.text.path;
+  job.calibration = {.hash = "calibration" + text, .sequence_length = kSequenceLength, .count = 4};
   job.search = {.hash = "search", .sequence_length = kSequenceLength, .count = 2};
   job.eval = job.search;
   if (!spec.eval_text.path.empty()) {

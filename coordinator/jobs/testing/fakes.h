@@ -16,6 +16,7 @@ ModelConfig TinyConfig();
 JobSpec TinySpec(uint64_t seed, const std::string& output, bool held_out = true);
 // Of method espalier, whose search is the real one.
 JobSpec TinyAllocationSpec(uint64_t seed, const std::string& output, bool held_out = true);
+// Another text has another calibration; what is searched and measured on is the same.
 PreparedJob Prepared(const JobSpec& spec);
 // Can be a stage.
 WorkerInfo Info(const std::string& name);

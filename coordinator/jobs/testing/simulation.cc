@@ -202,6 +202,7 @@ class Simulation {
     JobSpec spec = make(/*seed=*/100 + j, absl::StrCat("/results/", j), j % 2 == 0);
     if (options_.same_search) spec.seed = 100;
     if (options_.other_models) spec.model = absl::StrCat("/models/", j);
+    if (options_.other_texts) spec.text.path = absl::StrCat("/texts/", j, ".txt");
     if (options_.priorities) spec.priority = j % 3;
     spec.stages = options_.stages;
     for (int size = 1; size < options_.sizes; ++size) spec.more_ratios.push_back(0.7 + 0.1 * size);

@@ -30,6 +30,7 @@ struct SimulationOptions {
   int sizes = 1;              // of every job
   bool same_search = false;   // the jobs have the same seed, and so the same candidates
   bool other_models = false;  // each job has a model of its own
+  bool other_texts = false;   // … a text to calibrate on of its own
   bool priorities = false;    // the jobs differ in priority
   // Jobs are paused and resumed, and workers drained, at random times.
   bool interfere = false;
