@@ -259,7 +259,8 @@ void ResolveCut(const ModelConfig& config, JobSpec& spec) {
   (spec.cut == CutModules::kMlp ? spec.search.attention_min_ratio : spec.search.mlp_min_ratio) = 1;
 }
 
-// The smallest subnet: as few layers as allowed, each with the smaller of its two modules.
+// The smallest subnet: as few layers as allowed, each with both modules (method paper) or with the
+// smaller one; with method espalier and target.cut, what is left whole.
 absl::Status CheckReachable(const JobSpec& spec, const ModelConfig& config, const Sizes& sizes) {
   const SearchSpec& search = spec.search;
   if (search.min_layers > config.num_layers) {
@@ -271,7 +272,15 @@ absl::Status CheckReachable(const JobSpec& spec, const ModelConfig& config, cons
   const double attention = sizes.attention * std::max(search.attention_min_ratio, attention_unit);
   const double mlp = sizes.mlp * std::max(search.mlp_min_ratio, sizes.mlp_step);
   const double layers = static_cast<double>(std::max<int64_t>(1, search.min_layers));
-  const double lowest = sizes.fixed + layers * (std::min(attention, mlp) + sizes.norm);
+  double smallest = std::min(attention, mlp) + sizes.norm;
+  if (spec.method == SearchMethod::kPaper) {
+    const double all_groups =
+        sizes.attention * std::max(search.attention_min_ratio, sizes.attention_step);
+    smallest = all_groups + mlp + 2 * sizes.norm;
+  } else if (spec.cut != CutModules::kBoth) {
+    smallest = (spec.cut == CutModules::kMlp ? sizes.attention : sizes.mlp) + sizes.norm;
+  }
+  const double lowest = sizes.fixed + layers * smallest;
   if (lowest <= spec.ratio * sizes.dense) return absl::OkStatus();
   const bool restricted =
       search.min_layers > 1 || search.attention_min_ratio > 0 || search.mlp_min_ratio > 0;
@@ -281,9 +290,10 @@ absl::Status CheckReachable(const JobSpec& spec, const ModelConfig& config, cons
       "final norm alone are %.4f of its parameters; raise the target%s",
       ShortestDecimal(spec.ratio), std::ceil(lowest / sizes.dense * 1e4) / 1e4,
       sizes.fixed / sizes.dense,
-      restricted ? ", or lower search.min_layers, search.attention_min_ratio or "
-                   "search.mlp_min_ratio"
-                 : ""));
+      spec.cut != CutModules::kBoth ? ", or let target.cut be both"
+      : restricted                  ? ", or lower search.min_layers, search.attention_min_ratio or "
+                                      "search.mlp_min_ratio"
+                                    : ""));
 }
 
 // The table speaks of models whose embeddings are a few percent. Where they are more, the blocks

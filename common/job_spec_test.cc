@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "common/subnet.h"
+#include "common/testing/model_shapes.h"
 
 namespace espalier {
 namespace {
@@ -44,30 +45,6 @@ std::string ParseError(std::string_view yaml) {
 // Equality by way of the written form, which holds every field.
 void ExpectSame(const JobSpec& a, const JobSpec& b) {
   EXPECT_EQ(JobSpecToYaml(a), JobSpecToYaml(b));
-}
-
-// LLaMA-1-7B and SmolLM2-135M, from their config.json.
-ModelConfig Llama7B() {
-  return {.num_layers = 32,
-          .hidden_size = 4096,
-          .num_heads = 32,
-          .num_kv_heads = 32,
-          .head_dim = 128,
-          .intermediate_size = 11008,
-          .vocab_size = 32000,
-          .max_position_embeddings = 2048};
-}
-
-ModelConfig SmolLm2() {
-  return {.num_layers = 30,
-          .hidden_size = 576,
-          .num_heads = 9,
-          .num_kv_heads = 3,
-          .head_dim = 64,
-          .intermediate_size = 1536,
-          .vocab_size = 49152,
-          .max_position_embeddings = 8192,
-          .tie_word_embeddings = true};
 }
 
 TEST(JobSpecTest, MinimalFileHasThePapersDefaults) {
@@ -651,6 +628,22 @@ TEST(ResolveDefaultsTest, TheSpaceHoldsTheUniformArchitecture) {
   EXPECT_EQ(ResolveDefaults(half, config)->search.attention_min_ratio, 0.24);
   EXPECT_EQ(ResolveDefaults(half, config)->search.mlp_min_ratio, 0.1);
   EXPECT_EQ(ResolveDefaults(half, config)->search.min_layers, 27);  // ⌈30 · 28/32⌉
+}
+
+TEST(ResolveDefaultsTest, ATargetBelowWhatIsLeftWholeIsRefused) {
+  JobSpec spec = Minimal();
+  spec.method = SearchMethod::kEspalier;
+  spec.cut = CutModules::kAttention;
+  spec.ratio = 0.8;
+  // 134,515,008 parameters, of which the attentions are 30 · (884,736 + 576).
+  const std::string message(ResolveDefaults(spec, SmolLm2()).status().message());
+  EXPECT_THAT(message, AllOf(HasSubstr("lowest possible ratio of this model is 0.8026"),
+                             HasSubstr("let target.cut be both")));
+  spec.ratio = 0.8026;
+  EXPECT_TRUE(ResolveDefaults(spec, SmolLm2()).ok());
+  spec.method = SearchMethod::kPaper;  // every layer keeps a part of its attention
+  EXPECT_THAT(std::string(ResolveDefaults(spec, SmolLm2()).status().message()),
+              HasSubstr("lowest possible ratio of this model is 0.827"));
 }
 
 TEST(ResolveDefaultsTest, UnreachableTargetsNameTheLowestRatio) {

@@ -133,17 +133,18 @@ class DamageTable {
   std::vector<std::vector<uint16_t>> picks_;  // [M], by total: which of the module's options
 };
 
-bool IsEmpty(const Allocation& allocation) {
-  return std::all_of(allocation.begin(), allocation.end(), [](int32_t i) { return i == 0; });
-}
-
 // The first total, by damage, that lies in the range; then topped up.
 std::optional<Allocation> Solve(const CostedModules& modules, const ParameterRange& range,
                                 bool front_only) {
+  const bool too_large = std::any_of(modules.begin(), modules.end(), [&](const auto& options) {
+    return options.front().parameters > range.high;
+  });
+  if (too_large) return std::nullopt;
   const DamageTable table(modules, range.high, front_only);
   for (const int64_t total : table.Totals()) {
     Allocation allocation = table.Trace(total);
-    if (!range.Contains(TotalParameters(modules, allocation)) || IsEmpty(allocation)) continue;
+    const int64_t parameters = TotalParameters(modules, allocation);
+    if (!range.Contains(parameters) || parameters == 0) continue;
     TopUp(modules, range.high, {}, allocation);
     return allocation;
   }

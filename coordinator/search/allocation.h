@@ -17,7 +17,8 @@ struct CostedOption {
   double damage = 0;       // finite
 };
 
-// [M] lists, each sorted by parameters. The first option of a list has none of its module.
+// [M] lists, none empty, each sorted by parameters. The first option of a list has none of its
+// module, or all of it where that is not cut.
 using CostedModules = std::vector<std::vector<CostedOption>>;
 
 int64_t TotalParameters(const CostedModules& modules, const Allocation& allocation);

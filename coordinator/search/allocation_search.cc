@@ -112,16 +112,19 @@ absl::Status Unreachable(const ModuleTable& table, const JobSpec& spec,
     return static_cast<double>(parameters) / static_cast<double>(table.dense_parameters());
   };
   if (!fullest) {
+    int64_t whole = 0;  // modules that are not cut
     int64_t smallest = table.dense_parameters();
     for (size_t m = 0; m < table.modules(); ++m) {
       const auto& options = table.options(m);
-      if (options.size() < 2) continue;  // not cut
-      smallest = std::min(smallest, table.fixed_parameters() + options[1].parameters);
+      whole += options.front().parameters;
+      if (options.size() > 1) smallest = std::min(smallest, options[1].parameters);
     }
     return absl::InvalidArgumentError(absl::StrCat(
-        "target.ratio ", spec.ratio, ": the lowest ratio that can be reached is ", ratio(smallest),
-        ", one module at its smallest size; embeddings and final norm alone are ",
-        ratio(table.fixed_parameters()), "; raise target.ratio"));
+        "target.ratio ", spec.ratio, ": the lowest ratio that can be reached is ",
+        ratio(table.fixed_parameters() + (whole > 0 ? whole : smallest)), ", ",
+        whole > 0 ? "the modules that target.cut leaves whole" : "one module at its smallest size",
+        "; embeddings and final norm alone are ", ratio(table.fixed_parameters()),
+        "; raise target.ratio"));
   }
   const double nearest = ratio(table.Parameters(*fullest));
   // Rounded up, so that the value that is named does suffice.
@@ -138,10 +141,12 @@ absl::Status Unreachable(const ModuleTable& table, const JobSpec& spec,
 AllocationSpec WithinBudget(const JobSpec& spec, int64_t probes) {
   AllocationSpec allocation = spec.allocation;
   if (spec.budget_tokens == 0) return allocation;
+  const auto at_most_all = [&](int64_t count) { return std::min(count, allocation.sequences); };
+  const int64_t finalist = at_most_all(allocation.finalist_sequences);
   const int64_t before =
-      probes * allocation.sensitivity_sequences + allocation.finalist_sequences;  // the start
-  const int64_t round = allocation.offspring * allocation.offspring_sequences +
-                        (allocation.finalists + 1) * allocation.finalist_sequences;
+      probes * at_most_all(allocation.sensitivity_sequences) + finalist;  // the start
+  const int64_t round = allocation.offspring * at_most_all(allocation.offspring_sequences) +
+                        (std::min(allocation.finalists, allocation.offspring) + 1) * finalist;
   const int64_t sequences = spec.budget_tokens / allocation.sequence_length;
   allocation.generations =
       std::clamp<int64_t>((sequences - before) / round, 0, allocation.generations);
