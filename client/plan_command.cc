@@ -24,6 +24,7 @@
 #include "common/plan/device_spec.h"
 #include "common/plan/job_plan.h"
 #include "common/status_macros.h"
+#include "worker/engine/processor.h"
 
 namespace espalier {
 namespace {
@@ -97,7 +98,7 @@ absl::StatusOr<DeviceSpec> MakeDevice(const PlanFlags& flags, Precision precisio
     ESPALIER_ASSIGN_OR_RETURN(device, PresetDevice(*flags.type, flags.utilisation));
   } else {
     const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-    device = CpuDevice(cores, AvailableMemory(), flags.devices);
+    device = CpuDevice(cores, AvailableMemory(), flags.devices, MultipliesBFloat16());
     if (flags.threads > 0) device.threads = flags.threads;
   }
   if (flags.memory) {

@@ -67,21 +67,26 @@ absl::StatusOr<DeviceSpec> PresetDevice(std::string_view name, double utilisatio
                    ", or describe the device by its memory and TFLOP/s"));
 }
 
-DeviceSpec CpuDevice(int cores, int64_t memory, int64_t workers) {
+DeviceSpec CpuDevice(int cores, int64_t memory, int64_t workers, bool multiplies_bfloat16) {
+  const std::string rates =
+      multiplies_bfloat16
+          ? absl::StrFormat("%.0f GFLOP/s in float32 and %.0f in bfloat16", kCoreFloat32 / kGiga,
+                            kCoreBFloat16 / kGiga)
+          : absl::StrFormat("%.0f GFLOP/s in float32, in which jobs in bfloat16 compute here too",
+                            kCoreFloat32 / kGiga);
   const double share = static_cast<double>(cores) / static_cast<double>(workers);
   return {.name = "cpu",
           .gpu = false,
           .memory = memory / workers,
           .float32_flops = share * kCoreFloat32,
-          .bfloat16_flops = share * kCoreBFloat16,
+          .bfloat16_flops = share * (multiplies_bfloat16 ? kCoreBFloat16 : kCoreFloat32),
           .float64_flops = share * kCoreFloat32 / 2,
           .threads = std::max(1, static_cast<int>(std::lround(std::floor(share)))),
+          .multiplies_bfloat16 = multiplies_bfloat16,
           .assumptions = absl::StrFormat(
-              "%d core%s of this machine%s; a core sustains %.0f GFLOP/s in float32 and %.0f in "
-              "bfloat16 where it has AVX-512 with bfloat16 instructions, less elsewhere",
-              cores, cores == 1 ? "" : "s",
-              workers > 1 ? absl::StrFormat(" divided over %d workers", workers) : "",
-              kCoreFloat32 / kGiga, kCoreBFloat16 / kGiga)};
+              "%d core%s of this machine%s; a core with AVX-512 sustains %s, others less", cores,
+              cores == 1 ? "" : "s",
+              workers > 1 ? absl::StrFormat(" divided over %d workers", workers) : "", rates)};
 }
 
 void SetRate(double flops, Precision precision, DeviceSpec* device) {
@@ -90,7 +95,11 @@ void SetRate(double flops, Precision precision, DeviceSpec* device) {
   device->assumptions = absl::StrFormat("%s at %.3g TFLOP/s sustained, as given",
                                         std::string(PrecisionName(precision)), flops / kTera);
   if (device->gpu) return;
-  if (!wide) device->float32_flops = flops / 2;
+  if (!device->multiplies_bfloat16) {
+    device->float32_flops = device->bfloat16_flops = flops;
+  } else if (!wide) {
+    device->float32_flops = flops / 2;
+  }
   device->float64_flops = device->float32_flops / 2;
 }
 

@@ -22,7 +22,9 @@ struct DeviceSpec {
   double bfloat16_flops = 0;  // matrix products of a job in bfloat16
   double float64_flops = 0;   // factorisations: importance, rankings, reformation
   int threads = 1;            // of a CPU; each factorises a matrix of its own
-  std::string assumptions;    // in words, for the reader of a plan
+  // Of a CPU: jobs in bfloat16 multiply in it, and not in float32.
+  bool multiplies_bfloat16 = true;
+  std::string assumptions;  // in words, for the reader of a plan
 
   double RateFor(Precision precision) const {
     return precision == Precision::kFloat32 ? float32_flops : bfloat16_flops;
@@ -37,7 +39,8 @@ absl::StatusOr<DeviceSpec> PresetDevice(std::string_view name,
                                         double utilisation = kDefaultUtilisation);
 
 // A share 1/`workers` of a machine with so many cores and bytes, as `espalier run` divides it.
-DeviceSpec CpuDevice(int cores, int64_t memory, int64_t workers = 1);
+DeviceSpec CpuDevice(int cores, int64_t memory, int64_t workers = 1,
+                     bool multiplies_bfloat16 = true);
 
 // Replaces what is known about the device's speed by one number: that of matrix products in
 // `precision`. On a CPU the other rates follow from it.

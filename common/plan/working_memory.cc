@@ -210,10 +210,12 @@ int64_t ProgressiveWorkspace(const ModelConfig& config, double share, const JobS
   // Two Gram matrices and the change; the kept rows of gate or up before and after.
   const double mapping =
       std::max((narrow ? 10 : 8) * batch * d, solving(d)) + kFloat * (3 * d * d + 3 * k * d);
-  // What a CPU keeps of a module until its output weights are known; the target and its squares.
+  // What a CPU keeps of a module until its output weights are known, in float32 where it does not
+  // multiply in bfloat16; the target and its squares.
   const auto fitted = static_cast<double>(
       tokens + ProgressiveStarts(spec.calibration_sequences, spec.sequence_length));
-  const double inner = device.gpu ? 0 : fitted * k * static_cast<double>(BytesOf(spec.precision));
+  const bool half = narrow && device.multiplies_bfloat16;
+  const double inner = device.gpu ? 0 : fitted * k * (half ? 2 : kFloat);
   const double fitting =
       inner + std::max(2 * kFloat * batch * d, solving(k)) + kFloat * (k * k + 4 * k * d);
   // For products in bfloat16: on a CPU copies of some rows of either side; elsewhere the product,

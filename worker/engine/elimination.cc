@@ -75,9 +75,8 @@ class Remainder {
   at::Tensor inverse_;  // [in, in]
 };
 
-double Relative(double cost, double energy) {
-  return cost / std::max(energy, std::numeric_limits<double>::min());
-}
+// Of a linear that gives nothing, nothing is lost; what its inputs cost is the damping.
+double Relative(double cost, double energy) { return energy > 0 ? cost / energy : 0; }
 
 // Inputs of o in directions 2j and 2j + 1 of each group's values, for all j: [G, h/2, 2r].
 at::Tensor DirectionInputs(const ModelConfig& config) {
@@ -99,14 +98,16 @@ struct AttentionState {
 class AttentionEliminator {
  public:
   AttentionEliminator(const at::Tensor& effects, double energy, const ModelConfig& config,
-                      const CutSteps& steps, at::Device device)
+                      const CutSteps& steps, const Control& control, at::Device device)
       : effects_(effects),
         energy_(energy),
         inputs_(DirectionInputs(config).to(device)),
         steps_(steps),
+        control_(control),
         groups_(config.num_kv_heads),
         pairs_(config.pairs()) {}
 
+  // Ends early when the caller asked to stop.
   void Run(AttentionState state, std::vector<AttentionCut>* cuts) const {
     const int64_t variant = (groups_ + kGroupVariants - 1) / kGroupVariants;
     std::vector<int64_t> present;
@@ -114,7 +115,7 @@ class AttentionEliminator {
     for (;;) {
       if (std::ssize(present) < groups_) cuts->push_back({state.masks, state.error});
       if ((groups_ - std::ssize(present)) % variant == 0) Thin(state, present, cuts);
-      if (present.size() == 1) return;
+      if (present.size() == 1 || Cancelled(control_)) return;
       RemoveGroup(&state, &present);
     }
   }
@@ -135,7 +136,7 @@ class AttentionEliminator {
     AttentionState state{whole.linear.Clone(), whole.masks, whole.error};
     const at::Tensor inputs = inputs_.index_select(0, Groups(present));  // [n, h/2, 2r]
     const at::Tensor order = effects_.argsort(/*stable=*/true, 1);       // [G, h/2]
-    for (int64_t left = pairs_ - 1; left > 0; --left) {
+    for (int64_t left = pairs_ - 1; left > 0 && !Cancelled(control_); --left) {
       for (const int64_t group : present) {
         const auto pair = order[group][pairs_ - 1 - left].item<int64_t>();
         state.error += effects_[group][pair].item<double>();
@@ -154,6 +155,7 @@ class AttentionEliminator {
   const double energy_;
   const at::Tensor inputs_;
   const CutSteps steps_;
+  const Control& control_;
   const int64_t groups_;
   const int64_t pairs_;
 };
@@ -161,7 +163,8 @@ class AttentionEliminator {
 }  // namespace
 
 absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tensor& gram,
-                               const CutSteps& steps, const Warner& warn, LayerRanking* ranking) {
+                               const CutSteps& steps, const Control& control, const Warner& warn,
+                               LayerRanking* ranking) {
   const double energy = OutputEnergy(down_transposed, gram);
   ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(down_transposed, gram, warn));
   const int64_t channels = down_transposed.size(0);
@@ -175,6 +178,7 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
   ranking->channel_errors.assign((channels + steps.channels - 1) / steps.channels, 0.0);
   double error = 0;
   for (int64_t left = channels; left > 0;) {
+    if (Cancelled(control)) return CancelledError();
     const int64_t next_size = (left - 1) / steps.channels * steps.channels;
     const int64_t count = std::min(kChannelsAtOnce, left - next_size);
     const at::Tensor costs = linear.Costs().masked_fill(is_gone, kNever);
@@ -200,15 +204,15 @@ absl::Status EliminateChannels(const at::Tensor& down_transposed, const at::Tens
 absl::Status EliminateAttention(const at::Tensor& o_transposed, const at::Tensor& gram,
                                 const at::Tensor& bases, const at::Tensor& effects,
                                 const ModelConfig& config, const CutSteps& steps,
-                                const Warner& warn, LayerRanking* ranking) {
+                                const Control& control, const Warner& warn, LayerRanking* ranking) {
   ESPALIER_ASSIGN_OR_RETURN(Remainder linear, Remainder::Of(InBases(bases, o_transposed),
                                                             GramInBases(bases, gram), warn));
   const AttentionEliminator eliminator(effects, OutputEnergy(o_transposed, gram), config, steps,
-                                       o_transposed.device());
+                                       control, o_transposed.device());
   eliminator.Run({std::move(linear),
                   std::vector<Bitmask>(config.num_kv_heads, Bitmask(config.pairs(), true)), 0},
                  &ranking->attention);
-  return absl::OkStatus();
+  return Cancelled(control) ? CancelledError() : absl::OkStatus();
 }
 
 }  // namespace espalier

@@ -180,9 +180,9 @@ class Engine {
 
   // New weights for all linears of `subnet`, module after module, each fitted on what the modules
   // before it really give (docs/method.md, "Progressive reformation"), and on the last stage those
-  // of the final norm, fitted to the last sixteenth of the sequences, which nothing else is fitted
-  // to. `sequences` should be those of the calibration; tokens of theirs are fitted on their own
-  // too, and all activations are held twice. All stages call it together.
+  // of the final norm, fitted to the last sixteenth of the sequences, which nothing else of it is
+  // fitted to. `sequences` should be those of the calibration; tokens of theirs are fitted on their
+  // own too, and all activations are held twice. All stages call it together.
   virtual absl::StatusOr<Reformation> ReformProgressively(const Calibration& calibration,
                                                           const Subnet& subnet,
                                                           const ReformationSpec& options,

@@ -13,8 +13,8 @@
 
 namespace espalier {
 
-// Of `sequences`, as many of the last ones nothing else may be fitted to: a sixteenth, and none of
-// fewer than eight.
+// Of `sequences`, as many of the last ones nothing else of a progressive reformation is fitted to:
+// a sixteenth, and none of fewer than eight.
 int64_t HeldBack(int64_t sequences);
 
 // The model's final norm, [d] float32, times the c of [0.5, 1.2] with the least divergence

@@ -58,13 +58,13 @@ absl::StatusOr<Ranking> ComputeRanking(const ResidentModel& model, const Calibra
         LayerRanking* const result = &ranking.layers[i];
         if (mlp) {
           return EliminateChannels(measured(i, layer.down_transposed), grams.down.to(model.device),
-                                   steps, warn, result);
+                                   steps, control, warn, result);
         }
         const at::Tensor gram = grams.o.to(model.device);
         ESPALIER_ASSIGN_OR_RETURN(const at::Tensor bases,
                                   ValueBases(layer.o_transposed, gram, model.config));
         return EliminateAttention(measured(i, layer.o_transposed), gram, bases, effects[i],
-                                  model.config, steps, warn, result);
+                                  model.config, steps, control, warn, result);
       }));
   return ranking;
 }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <memory>
 #include <mutex>
@@ -64,7 +65,7 @@ TEST(EliminateChannelsTest, ErrorsAreTheLeastOnesOfTheirSizes) {
   const at::Tensor gram = x.t().mm(x).to(at::kFloat);
   const at::Tensor weights = at::randn({29, 13}, at::kFloat);
   LayerRanking ranking;
-  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 4}, {}, &ranking).ok());
+  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 4}, {}, {}, &ranking).ok());
   ASSERT_EQ(ranking.channels.size(), 29);
   EXPECT_EQ(std::set<int32_t>(ranking.channels.begin(), ranking.channels.end()).size(), 29);
   ASSERT_EQ(ranking.channel_errors.size(), 8);  // 0, 4, ..., 28 stay
@@ -82,11 +83,32 @@ TEST(EliminateChannelsTest, TheFirstToGoIsTheCheapestOfAll) {
   const at::Tensor gram = x.t().mm(x).to(at::kFloat);
   const at::Tensor weights = at::randn({24, 13}, at::kFloat);
   LayerRanking ranking;
-  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 1}, {}, &ranking).ok());
+  ASSERT_TRUE(EliminateChannels(weights, gram, {.channels = 1}, {}, {}, &ranking).ok());
   for (int64_t channel = 0; channel < 24; ++channel) {
     EXPECT_LE(LeastError(weights, gram, {ranking.channels[0]}),
               LeastError(weights, gram, {channel}) * 1.0001);
   }
+}
+
+// A module whose inputs are all zero gives nothing, and any order of them is as good.
+TEST(EliminateChannelsTest, NothingIsLostOfWhatGivesNothing) {
+  const c10::InferenceMode no_autograd;
+  LayerRanking ranking;
+  ASSERT_TRUE(EliminateChannels(at::randn({16, 40}) * 100, at::zeros({16, 16}), {.channels = 4}, {},
+                                {}, &ranking)
+                  .ok());
+  EXPECT_EQ(std::set<int32_t>(ranking.channels.begin(), ranking.channels.end()).size(), 16);
+  EXPECT_THAT(ranking.channel_errors, ::testing::Each(0.0));
+}
+
+TEST(EliminateChannelsTest, StopsOnRequest) {
+  const c10::InferenceMode no_autograd;
+  const std::atomic<bool> cancelled = true;
+  LayerRanking ranking;
+  EXPECT_EQ(EliminateChannels(at::randn({16, 4}), at::eye(16), {.channels = 4},
+                              {.cancelled = &cancelled}, {}, &ranking)
+                .code(),
+            absl::StatusCode::kCancelled);
 }
 
 TEST(EliminateAttentionTest, ErrorsAreTheLeastOnesPlusTheEffects) {
@@ -100,7 +122,8 @@ TEST(EliminateAttentionTest, ErrorsAreTheLeastOnesPlusTheEffects) {
   const at::Tensor bases = *ValueBases(weights, gram, config);
   LayerRanking ranking;
   ASSERT_TRUE(
-      EliminateAttention(weights, gram, bases, effects, config, {.pairs = 2}, {}, &ranking).ok());
+      EliminateAttention(weights, gram, bases, effects, config, {.pairs = 2}, {}, {}, &ranking)
+          .ok());
   std::set<std::string> seen;
   for (const AttentionCut& cut : ranking.attention) {
     LayerMask mask{cut.masks, Bitmask(config.intermediate_size, true)};

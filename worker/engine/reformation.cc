@@ -44,7 +44,8 @@ absl::StatusOr<at::Tensor> ClosedFormChange(const at::Tensor& kept_gram, const a
 // short (docs/method.md).
 absl::StatusOr<at::Tensor> AdmmChange(const at::Tensor& weights, const at::Tensor& gram,
                                       const at::Tensor& kept, const at::Tensor& inherited,
-                                      const ReformationSpec& options, const Warner& warn) {
+                                      const ReformationSpec& options, const Control& control,
+                                      const Warner& warn) {
   const double ridge = std::max(options.damping, 1e-12) * gram.diagonal().mean().item<double>();
   at::Tensor damped = gram.clone();
   damped.diagonal().add_(ridge > 0 ? ridge : 1.0);
@@ -61,6 +62,7 @@ absl::StatusOr<at::Tensor> AdmmChange(const at::Tensor& weights, const at::Tenso
   at::Tensor masked = weights * scale * mask;
   at::Tensor dual = at::zeros_like(masked);
   for (int64_t i = 0; i < options.iterations; ++i) {
+    if (Cancelled(control)) return CancelledError();
     const at::Tensor free = at::mm(inverse, target + (masked - dual) * options.rho);
     masked = (free + dual) * mask;
     dual += free - masked;
@@ -116,7 +118,7 @@ absl::StatusOr<Cholesky> DampedCholesky(const at::Tensor& matrix, double damping
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
                                             const ReformationSpec& options, double energy,
-                                            const Warner& warn) {
+                                            const Warner& warn, const Control& control) {
   const at::Tensor w = weights.to(at::kDouble);
   const at::Tensor h = gram.to(at::kDouble);
   const at::Tensor kept_index = Index(kept, w);
@@ -134,7 +136,7 @@ absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at:
   const at::Tensor residual = Rows(lost, kept_index);
   absl::StatusOr<at::Tensor> change =
       options.method == ReformationMethod::kAdmm
-          ? AdmmChange(w, h, kept_index, inherited, options, warn)
+          ? AdmmChange(w, h, kept_index, inherited, options, control, warn)
           : ClosedFormChange(kept_gram, residual, options.damping, warn);
   if (!change.ok()) return change.status();
   // ‖W X − W' X_S‖² of W' = W_S + Δ: before − 2 ⟨Δ, H_SP W_P⟩ + ⟨Δ, H_SS Δ⟩.
@@ -302,7 +304,7 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
           weights->biases
               ? CompensatingBias(dense, gram, (mlp ? grams.down_sum : grams.o_sum).to(model.device),
                                  calibration.positions, kept, energy)
-              : ReformLinear(dense, gram, kept, options, energy, warn);
+              : ReformLinear(dense, gram, kept, options, energy, warn, control);
       statuses[item] = solved.status();
       const bool projected = options.method == ReformationMethod::kProjected;
       if (solved.ok()) {
@@ -327,6 +329,8 @@ absl::StatusOr<Reformation> ComputeReformation(const ResidentModel& model,
     errors.push_back({model.first_layer + i, mlp, repaired[item].before, repaired[item].after});
   }
   for (const int64_t item : missing) calibration.repairs.Insert(keys[item], repaired[item]);
+  const absl::Status spill = calibration.repairs.TakeSpillError();
+  if (!spill.ok() && control.warn) control.warn(std::string(spill.message()));
   return Reformation{std::move(weights), std::move(errors)};
 }
 

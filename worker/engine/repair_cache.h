@@ -33,6 +33,13 @@ class RepairCache {
     spill_ = std::make_unique<RepairSpill>(std::move(folder), capacity);
   }
   const RepairSpill* spill() const { return spill_.get(); }
+  // Why nothing is kept on disk any more, the first time that it is asked after that.
+  absl::Status TakeSpillError() {
+    if (spill_ == nullptr || spill_->status().ok() || std::exchange(spill_error_taken_, true)) {
+      return absl::OkStatus();
+    }
+    return spill_->status();
+  }
 
  private:
   using Entries = std::list<std::pair<std::string, RepairedModule>>;
@@ -41,6 +48,7 @@ class RepairCache {
   int64_t bytes_ = 0;
   Entries entries_;  // the last used first
   std::unordered_map<std::string, Entries::iterator> index_;
+  bool spill_error_taken_ = false;
   std::unique_ptr<RepairSpill> spill_;  // null: what does not fit is forgotten
 };
 

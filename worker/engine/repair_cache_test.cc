@@ -107,7 +107,10 @@ TEST(RepairSpillTest, ADiskThatRefusesOnlyCostsTime) {
   RepairCache cache(500);
   cache.SpillTo("/nowhere/at/all");
   cache.Insert("a", {{Numbers(10, 0)}, 0, 0});
+  EXPECT_TRUE(cache.TakeSpillError().ok());
   cache.Insert("b", {{Numbers(10, 0)}, 0, 0});
+  EXPECT_EQ(cache.TakeSpillError().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(cache.TakeSpillError().ok());  // said once
   EXPECT_FALSE(cache.Find("a").has_value());
   EXPECT_TRUE(cache.Find("b").has_value());
 }

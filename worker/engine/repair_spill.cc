@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -54,6 +55,8 @@ void RepairSpill::Fail(const char* what) {
   index_.clear();
   oldest_first_.clear();
   bytes_ = 0;
+  // Nobody else could give back its room.
+  if (file_ >= 0) close(std::exchange(file_, -1));
 }
 
 bool RepairSpill::Open() {

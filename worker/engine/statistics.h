@@ -114,7 +114,8 @@ struct ReformedLinear {
 absl::StatusOr<ReformedLinear> ReformLinear(const at::Tensor& weights, const at::Tensor& gram,
                                             const std::vector<int64_t>& kept,
                                             const ReformationSpec& options, double energy,
-                                            const Warner& warn = nullptr);
+                                            const Warner& warn = nullptr,
+                                            const Control& control = {});
 
 // FLAP's compensation of a linear for the inputs that go (An et al., AAAI 2024, section 3.3): the
 // bias b = Σ_j W_:,j x̄_j over them, [out] float32, as `weights`; it stands for their contribution

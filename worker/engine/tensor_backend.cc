@@ -21,14 +21,20 @@ void AddBias(const at::Tensor& replacement, const at::Tensor& resident, at::Tens
   if (bias.defined()) x->add_(bias);
 }
 
+// left · right of one type, summed and returned in float32.
+at::Tensor Product(const at::Tensor& left, const at::Tensor& right) {
+  if (left.scalar_type() == at::kFloat) return at::mm(left, right);
+  if (left.is_cuda()) return at::mm(left, right, at::kFloat);
+  // libtorch has that kind of product for CUDA alone.
+  return at::mm(left.to(at::kFloat), right.to(at::kFloat));
+}
+
 // product += leftᵀ · right of one type; sums in float32.
 void AddProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* product) {
   if (left.scalar_type() == at::kFloat) {
     product->addmm_(left.t(), right);
-  } else if (left.is_cuda()) {
-    product->add_(at::mm(left.t(), right, at::kFloat));
-  } else {  // libtorch has that kind of product for CUDA alone
-    product->addmm_(left.to(at::kFloat).t(), right.to(at::kFloat));
+  } else {
+    product->add_(Product(left.t(), right));
   }
 }
 
@@ -225,7 +231,7 @@ std::vector<LossSums> TensorBackend::Losses(const ResidentModel& model,
       const int64_t count = std::min(kVocabularyRows, length - 1 - first);
       const at::Tensor input =
           RmsNorm(rows.narrow(0, first, count), final_norm, model.config.rms_norm_eps);
-      const at::Tensor logits = at::linear(input.to(model.type), head).to(at::kFloat);
+      const at::Tensor logits = Product(input.to(model.type), head.t());
       const at::Tensor targets = ids[s].narrow(0, first + 1, count).to(model.device);
       const at::Tensor log_sum = at::logsumexp(logits, -1);
       const at::Tensor nll = log_sum - logits.gather(1, targets.unsqueeze(1)).squeeze(1);

@@ -19,7 +19,8 @@ class ThreadPool {
  public:
   using Body = std::function<void(int64_t item, int thread)>;
 
-  // `threads` ≤ 0: one for each core. The caller of ParallelFor is one of them.
+  // `threads` ≤ 0: one for each core. The caller of ParallelFor is one of them. Throws
+  // std::system_error when the system gives no more threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -32,6 +33,7 @@ class ThreadPool {
   void ParallelFor(int64_t count, const Body& body);
 
  private:
+  void Stop();
   void WorkerLoop(int thread);
   void RunItems(int thread);
 
