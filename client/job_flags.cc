@@ -70,7 +70,7 @@ void AddJobFlags(CLI::App& command, JobFlags& flags) {
                   "for comparison, without a search: flap, wanda-sp, magnitude, random")
       ->option_text("METHOD")
       ->group("Job");
-  command.add_option("--output", flags.output, "Result folder; must not exist yet")
+  command.add_option("--output", flags.output, "Result folder; must not exist yet, or be empty")
       ->option_text("DIR")
       ->group("Job");
   command.add_option("--seed", flags.seed, "Seed of every random choice (default 0)")

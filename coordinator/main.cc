@@ -38,7 +38,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->capture_default_str();
   app.add_option(
          "--state", flags.state,
-         "Folder where jobs are kept: a coordinator that is started again with it goes on "
+         "Folder where jobs are kept (default: ./espalier-state): a coordinator that is started "
+         "again with it goes on "
          "where the last one ended, however that was. \"none\": in memory, jobs end with the "
          "coordinator")
       ->option_text("DIR")
