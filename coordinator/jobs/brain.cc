@@ -360,7 +360,7 @@ void Brain::EnterShares(const JobMachine& job) {
   };
   std::vector<JobId> peers;
   for (const auto& [id, other] : active_) {
-    if (other->MayHaveWorkers() && rivals(*other) == rivals(job)) peers.push_back(id);
+    if (other->TakesPart() && rivals(*other) == rivals(job)) peers.push_back(id);
   }
   shares_.Enter(job.view().id, peers);
 }
@@ -369,7 +369,7 @@ void Brain::On(const JobPrepared& event, const Step& step) {
   JobMachine* job = FindActive(event.job);
   if (job != nullptr) {
     job->Prepared(step, event.prepared);
-    if (job->MayHaveWorkers()) EnterShares(*job);
+    if (job->TakesPart()) EnterShares(*job);
   }
   choose_stages_ = true;
 }

@@ -75,7 +75,7 @@ absl::Status Brain::Resume(JobId job, TimeMs now, Actions* actions) {
   if (machine == nullptr) return Finished(job, "resumed");
   if (machine->Replaying()) return BeingTakenUp(job);
   machine->Unpause(step);
-  if (machine->MayHaveWorkers()) EnterShares(*machine);
+  if (machine->TakesPart()) EnterShares(*machine);
   Settle(step);
   return absl::OkStatus();
 }

@@ -87,16 +87,46 @@ TEST(BrainSharingTest, ALaterJobMakesNothingUp) {
   EXPECT_NEAR(static_cast<double>(first), static_cast<double>(second), 3);
 }
 
+// Also beside one that was taken up from its journal.
+TEST(BrainSharingTest, ALaterJobMakesNothingUpAfterARestart) {
+  BrainHarness before;
+  before.Attach(1);
+  before.Submit(Spec(1));
+  AnswerUntil(before, [&] { return Searches(before, 1); });
+  StoredJob stored;
+  stored.id = 1;
+  stored.spec = Spec(1);
+  stored.state = JobState::kRunning;
+  for (const RecordFact& record : before.Taken<RecordFact>()) {
+    stored.journal.push_back(record.entry);
+  }
+  ASSERT_THAT(stored.journal, Not(IsEmpty()));
+
+  BrainHarness harness;
+  harness.brain().Restore(stored, 0, harness.actions());
+  harness.GoOn();
+  harness.Attach(1);
+  int answered = 0;
+  AnswerUntil(harness, [&] { return answered++ == 8; });
+  ASSERT_TRUE(Searches(harness, 1));
+  harness.Submit(Spec(2));
+  const std::vector<JobId> jobs = AnswerUntil(harness, [&] { return !Searches(harness, 1); });
+  const auto first = std::count(jobs.begin(), jobs.end(), 1u);
+  const auto second = std::count(jobs.begin(), jobs.end(), 2u);
+  EXPECT_GE(first, 5);
+  EXPECT_NEAR(static_cast<double>(first), static_cast<double>(second), 3);
+}
+
 // It competes with those of its kind and priority, not with one that was never served.
 TEST(BrainSharingTest, ALaterJobMakesNothingUpBesideOthersThatWait) {
   BrainHarness harness;
   harness.Attach(1);
   harness.Submit(Spec(1, "/models/tiny", /*priority=*/5));
+  harness.Submit(Spec(2, "/models/other"));  // waits, without having had anything
   int answered = 0;
   AnswerUntil(harness, [&] { return answered++ == 12; });
   ASSERT_TRUE(Searches(harness, 1));
-  harness.Submit(Spec(2, "/models/other"));                 // waits
-  harness.Submit(Spec(3, "/models/tiny", /*priority=*/5));  // makes nothing up
+  harness.Submit(Spec(3, "/models/tiny", /*priority=*/5));
   const std::vector<JobId> jobs = AnswerUntil(harness, [&] { return !Searches(harness, 1); });
   const auto first = std::count(jobs.begin(), jobs.end(), 1u);
   const auto third = std::count(jobs.begin(), jobs.end(), 3u);

@@ -140,9 +140,11 @@ void JobMachine::EnterPhase(const Step& step, JobPhase phase, int64_t total,
   reporter_.StartPhase(step, phase, total, unit, message);
 }
 
-bool JobMachine::MayHaveWorkers() const {
-  return job_.has_value() && !finished() && !Replaying() && view().state != JobState::kPaused;
+bool JobMachine::TakesPart() const {
+  return job_.has_value() && !finished() && view().state != JobState::kPaused;
 }
+
+bool JobMachine::MayHaveWorkers() const { return TakesPart() && !Replaying(); }
 
 bool JobMachine::WantsWorkers() const { return MayHaveWorkers() && (searching() || HasWork()); }
 

@@ -75,7 +75,8 @@ class JobMachine {
 
   // Replicas and the model. A replica gets work only when it is ready (ModelHolders).
   bool WantsWorkers() const;
-  // Prepared, and neither finished nor paused.
+  // Prepared, and neither finished nor paused; with workers once its journal is replayed.
+  bool TakesPart() const;
   bool MayHaveWorkers() const;
   // Its search goes on, or has not begun.
   bool searching() const { return view().progress.phase <= JobPhase::kSearch; }

@@ -111,6 +111,15 @@ void BrainHarness::RunToEnd() {
   RunUntil([](const SendTask&) { return false; });
 }
 
+void BrainHarness::RunToSearch(int workers) {
+  for (int i = 1; i <= workers; ++i) Attach(i);
+  Submit(TinySpec(1, "/results/1"));
+  RunUntil([this](const SendTask& task) {
+    return std::holds_alternative<EvaluateWork>(task.work) &&
+           Job().progress.phase == JobPhase::kInitialize;
+  });
+}
+
 std::string BrainHarness::Messages() {
   std::string messages;
   for (const PublishEvent& event : Taken<PublishEvent>()) {
@@ -122,6 +131,10 @@ std::string BrainHarness::Messages() {
 std::string BrainHarness::Population(JobId id) const {
   const auto it = populations_.find(id);
   return it == populations_.end() ? "" : it->second;
+}
+
+std::string FingerprintOf(const SendTask& task) {
+  return Fingerprint(*std::get<EvaluateWork>(task.work).subnet);
 }
 
 }  // namespace espalier::testing_fakes

@@ -55,6 +55,9 @@ class BrainHarness {
     });
     return found;
   }
+  // Attaches workers 1 to `workers` and submits a job, until they hold the model, with the first
+  // candidates in their windows.
+  void RunToSearch(int workers);
   // Where workers were told to join, in order.
   const std::vector<SendJoin>& joins() const { return joins_; }
   // Tasks that were sent and not answered, oldest first.
@@ -83,6 +86,8 @@ class BrainHarness {
 };
 
 inline constexpr TimeMs kHarnessLease = 1000;
+
+std::string FingerprintOf(const SendTask& task);  // of the subnet that it evaluates
 
 }  // namespace espalier::testing_fakes
 
